@@ -1,0 +1,7 @@
+//! `t2r` measures what linear attention with a learned feature map (T2R) buys over softmax attention on this machine,
+//! and what it costs.
+
+pub mod attention;
+pub mod measure;
+pub mod spec;
+pub mod sweep;

@@ -1,0 +1,2 @@
+//! The `t2r` binary.
+fn main() {}

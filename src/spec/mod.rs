@@ -1,0 +1,13 @@
+//! The words of the field: workloads, variants, dtypes, sizes. Knows how they are written and read, and nothing else.
+
+mod cell;
+mod sizes;
+mod suggest;
+mod variant;
+mod words;
+
+pub use cell::{Cell, CellId, KEY_COLUMNS, ModelShape};
+pub use sizes::{SizeList, parse_sizes};
+pub use suggest::nearest;
+pub use variant::VariantSpec;
+pub use words::{Activation, CacheMode, DType, DeviceKind, DeviceSpec, Implementation, Norm, Positions, Workload};
