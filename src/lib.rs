@@ -2,6 +2,8 @@
 //! and what it costs.
 
 pub mod attention;
+pub mod kernels;
 pub mod measure;
+pub mod params;
 pub mod spec;
 pub mod sweep;
