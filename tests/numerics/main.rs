@@ -1,0 +1,6 @@
+//! Numbers that must be right: every attention variant and the models built of them, against the f64 formulas.
+
+mod attention;
+mod extremes;
+mod gradients;
+mod layers;
