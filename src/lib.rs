@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod kernels;
 pub mod measure;
+pub mod model;
 pub mod params;
 pub mod spec;
 pub mod sweep;

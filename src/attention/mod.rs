@@ -143,6 +143,31 @@ fn build_map(
     (entry.build)(&resolved.spec, shape, params, prefix)
 }
 
+/// The feature map of a variant that merges, before it is merged.
+///
+/// # Errors
+/// If parameters cannot be made on the device, or the variant has no map.
+pub fn build_unmerged_map(
+    resolved: &Resolved,
+    heads: Heads,
+    params: &mut Params,
+    prefix: &str,
+) -> Result<Box<dyn feature_map::FeatureMap>> {
+    build_map(&unmerged(resolved), heads, params, prefix)
+}
+
+/// The same variant with its map apart from the projections.
+#[must_use]
+pub fn unmerged(resolved: &Resolved) -> Resolved {
+    let mut resolved = resolved.clone();
+    for (key, value) in &mut resolved.spec.params {
+        if key == "merged" {
+            "false".clone_into(value);
+        }
+    }
+    resolved
+}
+
 /// Whether a resolved variant starts from pre-activations of length m rather than from queries and keys.
 #[must_use]
 pub fn is_merged(spec: &VariantSpec) -> bool {

@@ -1,0 +1,190 @@
+//! The parts of a block beside attention: projections, norms, feed-forward, positions. All differentiable.
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use crate::{
+    params::{Init, Params},
+    spec::{Activation, Norm},
+};
+
+/// Added to the variance (or mean square) under the root.
+pub(crate) const NORM_EPSILON: f64 = 1e-5;
+
+/// Base of the rotary frequencies.
+pub(crate) const ROTARY_BASE: f64 = 10_000.0;
+
+/// `y = x Wᵀ + b`.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    /// (out, in).
+    pub weight: Tensor,
+    /// (out).
+    pub bias: Option<Tensor>,
+}
+
+impl Projection {
+    /// Drawn with deviation 1/√in; the bias starts at zero.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(params: &mut Params, name: &str, n_in: usize, n_out: usize, bias: bool) -> Result<Self> {
+        let deviation = Init::Normal(1.0 / (n_in as f64).sqrt());
+        let weight = params.get(&format!("{name}.weight"), (n_out, n_in), deviation)?;
+        let bias = if bias { Some(params.get(&format!("{name}.bias"), n_out, Init::Constant(0.0))?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    /// (…, in) → (…, out).
+    ///
+    /// # Errors
+    /// On a wrong width.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (n_out, n_in) = self.weight.dims2()?;
+        let mut dims = x.dims().to_vec();
+        let rows = x.elem_count() / n_in.max(1);
+        let y = x.reshape((rows, n_in))?.matmul(&self.weight.t()?)?;
+        let y = match &self.bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        };
+        if let Some(last) = dims.last_mut() {
+            *last = n_out;
+        }
+        y.reshape(dims)
+    }
+}
+
+/// Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019) over the last dimension, in f32.
+#[derive(Debug, Clone)]
+pub struct NormLayer {
+    kind: Norm,
+    /// (d_model).
+    pub gain: Tensor,
+    /// (d_model); layer norm alone.
+    pub bias: Option<Tensor>,
+}
+
+impl NormLayer {
+    /// Gain 1, bias 0.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(params: &mut Params, name: &str, kind: Norm, width: usize) -> Result<Self> {
+        let gain = params.get(&format!("{name}.weight"), width, Init::Constant(1.0))?;
+        let bias = match kind {
+            Norm::LayerNorm => Some(params.get(&format!("{name}.bias"), width, Init::Constant(0.0))?),
+            Norm::RmsNorm => None,
+        };
+        Ok(Self { kind, gain, bias })
+    }
+
+    /// Same shape as `x`.
+    ///
+    /// # Errors
+    /// On a wrong width.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let dtype = x.dtype();
+        let x = x.to_dtype(DType::F32)?;
+        let x = match self.kind {
+            Norm::LayerNorm => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+            Norm::RmsNorm => x,
+        };
+        let root = (x.sqr()?.mean_keepdim(D::Minus1)? + NORM_EPSILON)?.sqrt()?;
+        let y = x.broadcast_div(&root)?.to_dtype(dtype)?.broadcast_mul(&self.gain)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}
+
+/// `down(act(up(x)))`, or `down(silu(gate(x)) · up(x))` for SwiGLU (Shazeer 2020).
+#[derive(Debug, Clone)]
+pub struct FeedForward {
+    activation: Activation,
+    /// Gate of SwiGLU.
+    pub gate: Option<Projection>,
+    /// d_model → ffn_dim.
+    pub up: Projection,
+    /// ffn_dim → d_model.
+    pub down: Projection,
+}
+
+impl FeedForward {
+    /// Random parameters; SwiGLU has no biases, as the models that use it.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(params: &mut Params, name: &str, activation: Activation, width: usize, hidden: usize) -> Result<Self> {
+        let bias = activation != Activation::Swiglu;
+        let mut make = |part: &str, n_in, n_out| Projection::new(params, &format!("{name}.{part}"), n_in, n_out, bias);
+        let gate = if bias { None } else { Some(make("gate", width, hidden)?) };
+        Ok(Self { activation, gate, up: make("up", width, hidden)?, down: make("down", hidden, width)? })
+    }
+
+    /// Same shape as `x`.
+    ///
+    /// # Errors
+    /// On a wrong width.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let up = self.up.forward(x)?;
+        let hidden = match (self.activation, &self.gate) {
+            (Activation::Relu, _) => up.relu()?,
+            (_, Some(gate)) => (gate.forward(x)?.silu()? * up)?,
+            (_, None) => up.gelu()?,
+        };
+        self.down.forward(&hidden)
+    }
+}
+
+/// Sines and cosines of positions `0..n` (Vaswani et al. 2017, §3.5): (n, width), sines in the even places.
+///
+/// # Errors
+/// If the device refuses the tensor.
+pub fn sinusoidal_table(n: usize, width: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    let value = |pos: usize, i: usize| sinusoid(pos, i, width) as f32;
+    let table: Vec<f32> = (0..n).flat_map(|pos| (0..width).map(move |i| value(pos, i))).collect();
+    Tensor::from_vec(table, (n, width), device)?.to_dtype(dtype)
+}
+
+/// One entry of the sinusoidal table.
+pub(crate) fn sinusoid(position: usize, i: usize, width: usize) -> f64 {
+    let angle = position as f64 / 10_000f64.powf((i / 2 * 2) as f64 / width as f64);
+    if i % 2 == 0 { angle.sin() } else { angle.cos() }
+}
+
+/// Angle of rotary pair `i` of a head of width `d` at `position`.
+pub(crate) fn rotary_angle(position: usize, i: usize, d: usize) -> f64 {
+    position as f64 * ROTARY_BASE.powf(-2.0 * i as f64 / d as f64)
+}
+
+/// Cosines and sines of the rotary angles (n, d/2) of positions `start..start + n` (Su et al. 2021).
+///
+/// # Errors
+/// If the device refuses the tensors.
+pub fn rotary_tables(start: usize, n: usize, d: usize, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
+    let angles: Vec<f64> =
+        (start..start + n).flat_map(|pos| (0..d / 2).map(move |i| rotary_angle(pos, i, d))).collect();
+    let table = |f: fn(f64) -> f64| {
+        let values: Vec<f32> = angles.iter().map(|a| f(*a) as f32).collect();
+        Tensor::from_vec(values, (n, d / 2), device)?.to_dtype(dtype)
+    };
+    Ok((table(f64::cos)?, table(f64::sin)?))
+}
+
+/// Rotates the halves of every head: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin), x (b, h, n, d).
+///
+/// # Errors
+/// On a wrong width.
+pub fn rotate(x: &Tensor, tables: &(Tensor, Tensor)) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
+    let (first, second) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let (cos, sin) = tables;
+    Tensor::cat(
+        &[
+            (first.broadcast_mul(cos)? - second.broadcast_mul(sin)?)?,
+            (second.broadcast_mul(cos)? + first.broadcast_mul(sin)?)?,
+        ],
+        D::Minus1,
+    )
+}
