@@ -3,10 +3,14 @@
 mod alloc;
 mod clock;
 mod conditions;
+mod energy;
+mod memory;
+mod procfs;
 mod sampling;
 mod warmup;
 
 pub use alloc::{CountingAllocator, allocation_count, live_bytes, peak_bytes, reset_peak};
 pub use clock::{Clock, MonotonicClock, ScriptedClock, timer_resolution};
-pub use conditions::Conditions;
+pub use conditions::{Conditions, Observer, SystemObserver};
+pub use memory::{memory_limit, rss_bytes, total_memory};
 pub use sampling::{Block, Ended, Sampled, Schedule, sample};
