@@ -3,6 +3,7 @@
 
 pub mod attention;
 pub mod measure;
+pub mod report;
 pub mod spec;
 pub mod stats;
 pub mod sweep;

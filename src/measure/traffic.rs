@@ -6,6 +6,7 @@ use pulp::{Simd, WithSimd};
 
 /// Which way memory traffic goes; a cell's share of the machine is taken of a stream of the same direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Reads dominate (a KV cache, weights).
     Read,
