@@ -6,5 +6,7 @@ pub mod kernels;
 pub mod measure;
 pub mod model;
 pub mod params;
+pub mod report;
 pub mod spec;
+pub mod stats;
 pub mod sweep;

@@ -1,0 +1,7 @@
+//! Answers as text for people and for programs. Pure: values in, `String` out; prints nothing and measures nothing.
+
+mod env;
+mod format;
+
+pub use env::render_env;
+pub use format::Format;
