@@ -4,4 +4,5 @@
 pub mod attention;
 pub mod measure;
 pub mod spec;
+pub mod stats;
 pub mod sweep;
