@@ -49,7 +49,8 @@ pub struct CheckReport {
 pub struct VisitRequest {
     /// The first visit warms up until samples agree; a later one discards one sample.
     pub first: bool,
-    /// Calls timed together, as the first visit of this cell chose; `None` on the first.
+    /// Calls timed together, as the first visit of this cell chose; `None` until then. A first visit of a resumed run
+    /// has both `first` and this.
     pub iters_per_sample: Option<u64>,
     /// The least length of a sample of a layer workload.
     pub min_block: Duration,
@@ -106,6 +107,8 @@ pub struct Visit {
     pub measured: Measured,
     /// The machine around it.
     pub conditions: Conditions,
+    /// Time of the whole visit, preparation included, in ns; what the cell's time limit is counted in.
+    pub elapsed_ns: u64,
 }
 
 /// Why a visit gave nothing.
