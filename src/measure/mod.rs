@@ -1,5 +1,28 @@
-//! Measuring instruments: clock, allocator, conditions, the machine and its limits. Knows no cell and no tensor.
+//! Measuring instruments: clock, allocator, conditions, the machine and its limits. Knows no cell.
 
+mod alloc;
+mod build;
+mod clock;
 mod conditions;
+mod energy;
+mod isa;
+mod limits;
+mod machine;
+mod memory;
+mod procfs;
+mod sampling;
+mod traffic;
+mod warmup;
 
-pub use conditions::Conditions;
+pub use alloc::{CountingAllocator, allocation_count, live_bytes, peak_bytes, reset_peak};
+pub use build::Build;
+pub use clock::{Clock, MonotonicClock, ScriptedClock, timer_resolution};
+pub use conditions::{Conditions, Observer, SystemObserver};
+pub use isa::isa;
+pub use limits::{
+    Limits, LimitsCache, MeasuredLimits, StreamLimit, fma_gflops, fork_join_us, sgemm_gflops, stream_gb_per_s,
+};
+pub use machine::Machine;
+pub use memory::{memory_limit, rss_bytes, total_memory};
+pub use sampling::{Block, Ended, Sampled, Schedule, sample};
+pub use traffic::Direction;
