@@ -5,4 +5,5 @@ pub mod attention;
 pub mod measure;
 pub mod spec;
 pub mod stats;
+pub mod store;
 pub mod sweep;

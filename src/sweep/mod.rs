@@ -24,7 +24,7 @@ pub use executor::{
     CheckReport, Direction, Executor, Measured, MemoryReading, Prediction, Visit, VisitError, VisitRequest,
 };
 pub use fields::{MeasureFields, RunFields, SweepFields};
-pub use plan::{Group, Overrides, Plan, PlanError, RunFacts, fingerprint_of};
+pub use plan::{Group, Overrides, Plan, PlanError, RunFacts, fingerprint_of, is_twin};
 pub use profile::{DEFAULT_PROFILE, Profile, ProfileError};
 pub use quantity::{Bytes, Share, Span};
 pub use record::{CellRecord, FOREIGN_CPU_LIMIT_PCT, GroupRecord, Outcome, Status, StopReason, is_disturbed};

@@ -76,9 +76,7 @@ impl Group {
     #[must_use]
     pub fn twin_of(&self, cell: usize) -> Option<usize> {
         let of = self.cells.get(cell)?;
-        self.cells.iter().position(|c| {
-            c.variant.name == "softmax" && c.implementation == of.implementation && c.seq_len == of.seq_len
-        })
+        self.cells.iter().position(|c| is_twin(c, of))
     }
 
     /// Index of the unit that a cell belongs to.
@@ -86,6 +84,14 @@ impl Group {
     pub fn unit_of(&self, cell: usize) -> Option<usize> {
         self.units.iter().position(|unit| unit.contains(&cell))
     }
+}
+
+/// Whether `candidate` is the softmax twin of a cell of the same group.
+#[must_use]
+pub fn is_twin(candidate: &Cell, of: &Cell) -> bool {
+    candidate.variant.name == "softmax"
+        && candidate.implementation == of.implementation
+        && candidate.seq_len == of.seq_len
 }
 
 /// What a run measures, and how.

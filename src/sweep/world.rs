@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{event::Sink, executor::Executor, executor::Visit, record::Outcome};
-use crate::{measure::Conditions, spec::CellId};
+use crate::{
+    measure::{Clock, Conditions, Observer},
+    spec::CellId,
+};
 
 /// Reads the clock and the machine around a visit.
 pub trait Instruments {
@@ -19,6 +22,21 @@ pub trait Instruments {
 
     /// The visit that began last has ended: what the machine did meanwhile.
     fn end(&mut self) -> Conditions;
+}
+
+/// A clock and an observer are the instruments of a real run.
+impl<C: Clock, O: Observer> Instruments for (C, O) {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn begin(&mut self) {
+        self.1.begin();
+    }
+
+    fn end(&mut self) -> Conditions {
+        self.1.end()
+    }
 }
 
 /// Whom a run deals with.
