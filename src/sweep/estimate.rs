@@ -75,9 +75,9 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::{
+        measure::Direction,
         spec::DeviceKind,
         sweep::{
-            executor::Direction,
             plan::{Overrides, RunFacts},
             profile::parse,
         },

@@ -5,16 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{measure::Conditions, spec::Cell};
-
-/// Which way a cell's memory traffic goes; its share of the machine is taken of a stream of the same direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Direction {
-    /// Reads dominate (a KV cache, weights).
-    Read,
-    /// Every byte read is written back (a recurrent state).
-    ReadWrite,
-}
+use crate::{
+    measure::{Conditions, Direction},
+    spec::Cell,
+};
 
 /// What a cell will need, known before it is tried.
 #[derive(Debug, Clone, Copy, PartialEq)]

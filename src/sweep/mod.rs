@@ -18,11 +18,10 @@ mod stopping;
 mod visiting;
 mod world;
 
+pub use crate::measure::Direction;
 pub use estimate::AssumedRates;
 pub use event::{Event, Sink};
-pub use executor::{
-    CheckReport, Direction, Executor, Measured, MemoryReading, Prediction, Visit, VisitError, VisitRequest,
-};
+pub use executor::{CheckReport, Executor, Measured, MemoryReading, Prediction, Visit, VisitError, VisitRequest};
 pub use fields::{MeasureFields, RunFields, SweepFields};
 pub use plan::{Group, Overrides, Plan, PlanError, RunFacts, fingerprint_of, is_twin};
 pub use profile::{DEFAULT_PROFILE, Profile, ProfileError};
