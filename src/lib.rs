@@ -2,7 +2,9 @@
 //! and what it costs.
 
 pub mod attention;
+pub mod kernels;
 pub mod measure;
+pub mod params;
 pub mod spec;
 pub mod stats;
 pub mod store;

@@ -1,6 +1,21 @@
-//! What is known of every variant without building one: names, parameters, feature sizes. Pure; used by the planner.
+//! What is known of every variant without building one: names, parameters, feature sizes, state sizes. Pure.
 
-use crate::spec::VariantSpec;
+use super::{Heads, feature_map};
+use crate::spec::{DType, VariantSpec, nearest};
+
+/// Tokens of the `window` control where none are stated.
+const DEFAULT_WINDOW: &str = "64";
+
+/// Name and meaning of one variant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariantInfo {
+    /// Name, as `--variants` takes it.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Parameters with the values they take, the default first; a free number has its default alone.
+    pub params: Vec<(&'static str, Vec<&'static str>)>,
+}
 
 /// What the planner knows when it resolves a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +39,18 @@ pub struct Resolved {
     pub feature_dim: Option<usize>,
 }
 
-/// Name and one-line description of every variant, in the order of the documentation.
+/// Every variant, in the order of the documentation: softmax, the feature maps, the controls.
 #[must_use]
-pub fn variants() -> Vec<(&'static str, &'static str)> {
-    vec![("softmax", ""), ("elu", ""), ("rfa", ""), ("t2r", ""), ("none", ""), ("window", "")]
+pub fn variants() -> Vec<VariantInfo> {
+    let fixed = |name, summary, params| VariantInfo { name, summary, params };
+    let mut all =
+        vec![fixed("softmax", "softmax attention over a KV cache: what a pretrained transformer has", vec![])];
+    all.extend(feature_map::REGISTRY.iter().map(|entry| {
+        fixed(entry.name, entry.summary, entry.params.iter().map(|(k, values)| (*k, values.to_vec())).collect())
+    }));
+    all.push(fixed("window", "control: softmax over the last w tokens", vec![("w", vec![DEFAULT_WINDOW])]));
+    all.push(fixed("none", "control: the attention output is 0", vec![]));
+    all
 }
 
 /// Fills in defaults and refuses what cannot be.
@@ -35,18 +58,109 @@ pub fn variants() -> Vec<(&'static str, &'static str)> {
 /// # Errors
 /// A message for people: unknown name (with the nearest known one), unknown or bad parameter, impossible size.
 pub fn resolve(spec: &VariantSpec, request: ResolveRequest) -> Result<Resolved, String> {
-    let names = variants();
-    if !names.iter().any(|(n, _)| *n == spec.name) {
-        return Err(format!(
-            "unknown variant '{}'{}",
-            spec.name,
-            crate::spec::nearest(&spec.name, names.iter().map(|n| n.0))
-        ));
-    }
-    let feature_dim = match spec.name.as_str() {
-        "elu" => Some(request.head_dim),
-        "rfa" | "t2r" => Some(request.feature_dim.unwrap_or(32)),
-        _ => None,
+    let known = variants();
+    let Some(info) = known.iter().find(|v| v.name == spec.name) else {
+        let names: Vec<&str> = known.iter().map(|v| v.name).collect();
+        let hint = nearest(&spec.name, names.iter().copied());
+        return Err(format!("unknown variant '{}'{hint}; known: {}", spec.name, names.join(", ")));
     };
-    Ok(Resolved { spec: spec.clone(), feature_dim })
+    match feature_map::find(&spec.name) {
+        Some(entry) => resolve_map(spec, info, entry, request),
+        None => resolve_other(spec, info, request),
+    }
+}
+
+fn resolve_other(spec: &VariantSpec, info: &VariantInfo, request: ResolveRequest) -> Result<Resolved, String> {
+    let mut params = Vec::new();
+    for (key, defaults) in &info.params {
+        let value = spec.params.iter().find(|(k, _)| k.is_empty() || k == key);
+        params.push(((*key).to_owned(), value.map_or(defaults[0].to_owned(), |(_, v)| v.clone())));
+    }
+    refuse_unknown(spec, &info.params.iter().map(|(k, _)| *k).collect::<Vec<_>>(), !info.params.is_empty())?;
+    let resolved = VariantSpec { name: spec.name.clone(), params };
+    if spec.name == "window" {
+        window_of(&resolved).map_err(|e| e.to_string())?;
+        if !request.causal {
+            return Err("window attention is causal: it has no bidirectional or cross form".to_owned());
+        }
+    }
+    Ok(Resolved { spec: resolved, feature_dim: None })
+}
+
+fn resolve_map(
+    spec: &VariantSpec,
+    info: &VariantInfo,
+    entry: &feature_map::MapEntry,
+    request: ResolveRequest,
+) -> Result<Resolved, String> {
+    let mut keys: Vec<&str> = info.params.iter().map(|(k, _)| *k).collect();
+    keys.push("feature_dim");
+    refuse_unknown(spec, &keys, true)?;
+    let own_dim = spec.params.iter().find(|(k, _)| k.is_empty() || k == "feature_dim");
+    let asked = match own_dim {
+        Some((_, text)) => Some(positive(text).ok_or_else(|| format!("'{spec}': feature_dim '{text}' is not a size"))?),
+        None => request.feature_dim,
+    };
+    let mut params = Vec::new();
+    for (key, values) in &info.params {
+        let given = spec.params.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        if let Some(bad) = given.filter(|g| !values.contains(g)) {
+            return Err(format!("'{spec}': {key} is '{bad}', expected one of {}", values.join(", ")));
+        }
+        let value = match (*key, given) {
+            ("merged", Some("true")) if !request.can_merge => {
+                return Err(format!("'{spec}': rotary positions stand between the projection and φ, nothing merges"));
+            }
+            ("merged", None) if !request.can_merge => "false",
+            (_, given) => given.unwrap_or(values[0]),
+        };
+        params.push(((*key).to_owned(), value.to_owned()));
+    }
+    let feature_dim = (entry.feature_dim)(request.head_dim, asked)?;
+    if let Some((_, text)) = own_dim.filter(|_| asked != Some(feature_dim)) {
+        return Err(format!("'{spec}': feature_dim {text} is not free, {} needs {feature_dim}", spec.name));
+    }
+    Ok(Resolved { spec: VariantSpec { name: spec.name.clone(), params }, feature_dim: Some(feature_dim) })
+}
+
+fn refuse_unknown(spec: &VariantSpec, known: &[&str], bare: bool) -> Result<(), String> {
+    match spec.params.iter().find(|(k, _)| !(known.contains(&k.as_str()) || (bare && k.is_empty()))) {
+        None => Ok(()),
+        Some((key, _)) if known.is_empty() || key.is_empty() => {
+            Err(format!("'{spec}': {} takes no parameter", spec.name))
+        }
+        Some((key, _)) => {
+            let hint = nearest(key, known.iter().copied());
+            Err(format!("'{spec}': unknown parameter '{key}'{hint}; known: {}", known.join(", ")))
+        }
+    }
+}
+
+fn positive(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|n| *n > 0)
+}
+
+/// Tokens of a resolved `window`.
+pub(super) fn window_of(spec: &VariantSpec) -> candle_core::Result<usize> {
+    let text = spec.params.iter().find(|(k, _)| k == "w").map_or(DEFAULT_WINDOW, |(_, v)| v.as_str());
+    match positive(text) {
+        Some(w) => Ok(w),
+        None => candle_core::bail!("'{spec}': the window '{text}' is not a positive number of tokens"),
+    }
+}
+
+/// Exact bytes that one layer keeps for `batch` sequences of `len` tokens: KV caches in `dtype`, recurrent sums in
+/// f32. `None` on overflow.
+#[must_use]
+pub fn state_bytes(resolved: &Resolved, heads: Heads, batch: usize, len: usize, dtype: DType) -> Option<u64> {
+    let parts = (batch as u64).checked_mul(heads.n_kv_heads as u64)?;
+    let d = heads.head_dim as u64;
+    let cache =
+        |tokens: usize| (tokens as u64).checked_mul(2 * d)?.checked_mul(dtype.size_bytes() as u64)?.checked_mul(parts);
+    match (resolved.spec.name.as_str(), resolved.feature_dim) {
+        (_, Some(m)) => (m as u64).checked_mul(d + 1)?.checked_mul(4)?.checked_mul(parts),
+        ("softmax", None) => cache(len),
+        ("window", None) => cache(len.min(window_of(&resolved.spec).ok()?)),
+        _ => Some(0),
+    }
 }

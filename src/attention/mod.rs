@@ -1,5 +1,194 @@
-//! Attention variants behind one trait.
+//! Attention variants, each behind one trait: a differentiable forward over tensors and a step in place on slices.
+//! Knows no model, no layer around it and no timing.
 
 mod catalogue;
+pub mod feature_map;
+mod linear;
+mod none;
+pub mod oracle;
+mod softmax;
+mod state;
+mod stepper;
+mod tensor_state;
 
-pub use catalogue::{ResolveRequest, Resolved, resolve, variants};
+use candle_core::{Device, Result, Tensor};
+
+pub use catalogue::{ResolveRequest, Resolved, VariantInfo, resolve, state_bytes, variants};
+pub use linear::{CHUNK, LinearAttention};
+pub use none::NoAttention;
+pub use softmax::SoftmaxAttention;
+pub use state::{KvCache, Recurrent, State};
+pub use stepper::{StepError, StepResult, Stepper, Token};
+pub use tensor_state::TensorState;
+
+use crate::{
+    params::Params,
+    spec::{DType, VariantSpec},
+};
+
+/// Heads of an attention layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads h.
+    pub n_heads: usize,
+    /// Key and value heads h_kv; divides `n_heads`, query head i reads key head i / (h / h_kv).
+    pub n_kv_heads: usize,
+    /// Width of a head d.
+    pub head_dim: usize,
+}
+
+impl Heads {
+    /// Query heads that share one key and value head.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+}
+
+/// Queries (b, h, n, d), keys (b, h_kv, M, d) and values (b, h_kv, M, d_v) of a layer. For a merged T2R the queries
+/// and keys are pre-activations of length m instead of d.
+#[derive(Debug, Clone)]
+pub struct Qkv {
+    /// Queries.
+    pub q: Tensor,
+    /// Keys.
+    pub k: Tensor,
+    /// Values.
+    pub v: Tensor,
+}
+
+/// Which keys a query sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mask {
+    /// Position t sees positions 0..=t; source and target have one length.
+    Causal,
+    /// Every position sees the whole source: bidirectional self-attention, or cross-attention where lengths differ.
+    Full {
+        /// Unpadded length of each source of the batch; `None`: no padding.
+        source_lengths: Option<Vec<usize>>,
+    },
+}
+
+/// One attention variant with its parameters.
+///
+/// The law that every variant obeys: [`forward`](Attention::forward) with [`Mask::Causal`] at position t equals
+/// [`Stepper::step`] folded over positions 0..=t, and [`extend`](Attention::extend) over any split of the sequence.
+pub trait Attention: Send + Sync {
+    /// Whole sequence, differentiable: (b, h, n, d_v).
+    ///
+    /// # Errors
+    /// On shapes that do not belong together, on a mask the variant has no meaning for, or as the device fails.
+    fn forward(&self, qkv: &Qkv, mask: &Mask) -> Result<Tensor>;
+
+    /// Causal attention of n more tokens after those in `state`, which then holds them too: prefill for n > 1, a
+    /// decode step for n = 1, on any device. (b, h, n, d_v).
+    ///
+    /// # Errors
+    /// As `forward`, and where a KV cache is full.
+    fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor>;
+
+    /// An empty state for `extend`: KV caches in `dtype`, recurrent states in f32.
+    ///
+    /// # Errors
+    /// Where the device has no memory for it.
+    fn tensor_state(
+        &self,
+        batch: usize,
+        capacity: usize,
+        dtype: candle_core::DType,
+        device: &Device,
+    ) -> Result<TensorState>;
+
+    /// The decode step on CPU slices, with a copy of the parameters as they are now.
+    ///
+    /// # Errors
+    /// If parameters cannot be read back.
+    fn stepper(&self) -> Result<Box<dyn Stepper>>;
+
+    /// Parameters by name, for dumps and checkpoints.
+    fn parameters(&self) -> Vec<(&'static str, Tensor)>;
+}
+
+/// Builds the resolved variant; its parameters are called `{prefix}.{name}`.
+///
+/// # Errors
+/// If parameters cannot be made on the device.
+///
+/// # Panics
+/// Never for a variant that [`resolve`] returned.
+pub fn build(resolved: &Resolved, heads: Heads, params: &mut Params, prefix: &str) -> Result<Box<dyn Attention>> {
+    let spec = &resolved.spec;
+    match spec.name.as_str() {
+        "softmax" => Ok(Box::new(SoftmaxAttention::full(heads))),
+        "window" => Ok(Box::new(SoftmaxAttention::window(heads, catalogue::window_of(spec)?))),
+        "none" => Ok(Box::new(NoAttention::new(heads))),
+        _ => Ok(Box::new(LinearAttention::new(heads, build_map(resolved, heads, params, prefix)?))),
+    }
+}
+
+fn build_map(
+    resolved: &Resolved,
+    heads: Heads,
+    params: &mut Params,
+    prefix: &str,
+) -> Result<Box<dyn feature_map::FeatureMap>> {
+    let Some(entry) = feature_map::find(&resolved.spec.name) else {
+        candle_core::bail!("variant {} is not in the registry", resolved.spec);
+    };
+    let shape = feature_map::MapShape {
+        n_kv_heads: heads.n_kv_heads,
+        head_dim: heads.head_dim,
+        feature_dim: resolved.feature_dim.unwrap_or(heads.head_dim),
+    };
+    (entry.build)(&resolved.spec, shape, params, prefix)
+}
+
+/// Whether a resolved variant starts from pre-activations of length m rather than from queries and keys.
+#[must_use]
+pub fn is_merged(spec: &VariantSpec) -> bool {
+    spec.params.iter().any(|(k, v)| k == "merged" && v == "true")
+}
+
+/// The tensor library's name for a dtype.
+#[must_use]
+pub fn tensor_dtype(dtype: DType) -> candle_core::DType {
+    match dtype {
+        DType::F32 => candle_core::DType::F32,
+        DType::F16 => candle_core::DType::F16,
+        DType::Bf16 => candle_core::DType::BF16,
+    }
+}
+
+/// Sizes read off a [`Qkv`], checked against each other and against the heads of the layer.
+pub(crate) struct Sizes {
+    pub(crate) batch: usize,
+    pub(crate) n: usize,
+    pub(crate) source: usize,
+    pub(crate) value_dim: usize,
+}
+
+impl Sizes {
+    pub(crate) fn of(qkv: &Qkv, heads: Heads, input_dim: usize) -> Result<Self> {
+        let (batch, h, n, d) = qkv.q.dims4()?;
+        let (kb, kh, source, kd) = qkv.k.dims4()?;
+        let (vb, vh, vn, value_dim) = qkv.v.dims4()?;
+        let fits = (h, kh, vh) == (heads.n_heads, heads.n_kv_heads, heads.n_kv_heads);
+        if !fits || (kb, vb) != (batch, batch) || vn != source || (d, kd) != (input_dim, input_dim) {
+            candle_core::bail!(
+                "attention of {heads:?} with input width {input_dim} got q {:?}, k {:?}, v {:?}",
+                qkv.q.dims(),
+                qkv.k.dims(),
+                qkv.v.dims()
+            );
+        }
+        Ok(Self { batch, n, source, value_dim })
+    }
+
+    /// A causal layer reads as many keys as it has queries.
+    pub(crate) fn require_square(&self) -> Result<()> {
+        if self.n != self.source {
+            candle_core::bail!("causal attention needs one key per query, got {} and {}", self.source, self.n);
+        }
+        Ok(())
+    }
+}

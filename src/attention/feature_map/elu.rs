@@ -1,0 +1,61 @@
+//! φ(x) = elu(x) + 1 (Katharopoulos et al. 2020, eq. 7): fixed, positive, as long as the head is wide.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::{At, FeatureMap, MapEntry, Rows, Side, SliceMap, fixed_to_head_dim};
+use crate::kernels::linear::Normalizer;
+
+pub(super) static ENTRY: MapEntry = MapEntry {
+    name: "elu",
+    summary: "linear attention with φ(x) = elu(x) + 1, m = head_dim",
+    params: &[],
+    feature_dim: fixed_to_head_dim,
+    build: |_, shape, _, _| Ok(Box::new(Elu { dim: shape.head_dim })),
+};
+
+#[derive(Clone, Copy)]
+struct Elu {
+    dim: usize,
+}
+
+impl FeatureMap for Elu {
+    fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Tensor> {
+        // elu(x) + 1 is x + 1 above zero and exp(x) below, written so: exp(x) − 1 + 1 would lose small features. The
+        // clamp keeps the branch that is not taken finite, whose gradient would otherwise be 0 · inf.
+        let x = x.to_dtype(DType::F32)?;
+        let below = x.neg()?.relu()?.neg()?.exp()?;
+        x.gt(0f32)?.where_cond(&(&x + 1.0)?, &below)
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
+
+    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+        Ok(Box::new(*self))
+    }
+
+    fn feature_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn input_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn normalizer(&self) -> Normalizer {
+        Normalizer::AddEpsilon(1e-6)
+    }
+}
+
+impl SliceMap for Elu {
+    fn apply(&self, x: &[f32], _: At, out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = if *x > 0.0 { x + 1.0 } else { x.exp() };
+        }
+    }
+
+    fn formula(&self, x: &[f64], _: At) -> Vec<f64> {
+        x.iter().map(|x| if *x > 0.0 { x + 1.0 } else { x.exp() }).collect()
+    }
+}

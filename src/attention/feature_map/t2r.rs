@@ -1,0 +1,181 @@
+//! φ(x) = relu(W x + b) (Kasai et al. 2021, eq. 5): learned, one W and b per key head, shared by queries and keys.
+//!
+//! Queries are multiplied by d^-½ before the map and keys are not, as in the authors' code. Behind a merged projection
+//! only the relu is left.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::{At, FeatureMap, MapEntry, MapShape, Rows, Side, SliceMap, to_slice};
+use crate::{
+    attention::is_merged,
+    kernels::{dot, linear::Normalizer},
+    params::Init,
+};
+
+/// Length of φ where none is asked for: the paper's language-model setting.
+const DEFAULT_FEATURE_DIM: usize = 32;
+
+/// The denominator never falls below this (the authors' code), so that all-zero features give 0 and not NaN.
+const NORMALIZER: Normalizer = Normalizer::ClampMin(1e-2);
+
+pub(super) static ENTRY: MapEntry = MapEntry {
+    name: "t2r",
+    summary: "linear attention with the learned φ(x) = relu(W x + b), shared by queries and keys",
+    params: &[("merged", &["true", "false"])],
+    feature_dim: |_, asked| Ok(asked.unwrap_or(DEFAULT_FEATURE_DIM)),
+    build: |spec, shape, params, prefix| {
+        if is_merged(spec) {
+            return Ok(Box::new(Merged { dim: shape.feature_dim }));
+        }
+        let MapShape { n_kv_heads, head_dim, feature_dim } = shape;
+        let bound = Init::Uniform(1.0 / (head_dim as f64).sqrt());
+        let weight = params.get(&format!("{prefix}.weight"), (n_kv_heads, feature_dim, head_dim), bound)?;
+        let bias = params.get(&format!("{prefix}.bias"), (n_kv_heads, feature_dim), bound)?;
+        Ok(Box::new(T2r { shape, weight, bias }))
+    },
+};
+
+struct T2r {
+    shape: MapShape,
+    /// (h_kv, m, d)
+    weight: Tensor,
+    /// (h_kv, m)
+    bias: Tensor,
+}
+
+fn query_scale(head_dim: usize) -> f64 {
+    1.0 / (head_dim as f64).sqrt()
+}
+
+impl FeatureMap for T2r {
+    fn forward(&self, x: &Tensor, side: Side, _: Rows) -> Result<Tensor> {
+        let x = if side == Side::Query { (x * query_scale(self.shape.head_dim))? } else { x.clone() };
+        let (weight, bias) = (self.weight.to_dtype(DType::F32)?, self.bias.to_dtype(DType::F32)?);
+        let weight = weight.t()?.unsqueeze(0)?; // (1, h_kv, d, m)
+        let bias = bias.unsqueeze(1)?.unsqueeze(0)?; // (1, h_kv, 1, m)
+        x.to_dtype(DType::F32)?.contiguous()?.broadcast_matmul(&weight.contiguous()?)?.broadcast_add(&bias)?.relu()
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
+        vec![("weight", self.weight.clone()), ("bias", self.bias.clone())]
+    }
+
+    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+        Ok(Box::new(T2rOnSlices {
+            shape: self.shape,
+            weight: to_slice(&self.weight)?,
+            bias: to_slice(&self.bias)?,
+            query_scale: query_scale(self.shape.head_dim) as f32,
+        }))
+    }
+
+    fn feature_dim(&self) -> usize {
+        self.shape.feature_dim
+    }
+
+    fn input_dim(&self) -> usize {
+        self.shape.head_dim
+    }
+
+    fn normalizer(&self) -> Normalizer {
+        NORMALIZER
+    }
+
+    /// `W̃ = s·W_φ W` and `b̃ = b_φ + s·W_φ b` per head, s = d^-½ for queries and 1 for keys (Kasai et al. 2021, §3.2).
+    fn merge(&self, weight: &Tensor, bias: &Tensor, side: Side) -> Result<Option<(Tensor, Tensor)>> {
+        let MapShape { n_kv_heads, head_dim, feature_dim } = self.shape;
+        let (rows, width) = weight.dims2()?;
+        let n_heads = rows / head_dim;
+        let scale = if side == Side::Query { query_scale(head_dim) } else { 1.0 };
+        // One map per key head, repeated for its group of query heads: (h, m, d) and (h, m).
+        let group = n_heads / n_kv_heads;
+        let of_head: Vec<u32> = (0..n_heads).map(|h| (h / group) as u32).collect();
+        let of_head = Tensor::new(of_head, weight.device())?;
+        let map = (self.weight.index_select(&of_head, 0)? * scale)?;
+        let merged = map.matmul(&weight.reshape((n_heads, head_dim, width))?)?;
+        let shift = map.matmul(&bias.reshape((n_heads, head_dim, 1))?)?.squeeze(2)?;
+        let merged_bias = (self.bias.index_select(&of_head, 0)? + shift)?;
+        let rows = n_heads * feature_dim;
+        Ok(Some((merged.reshape((rows, width))?, merged_bias.reshape(rows)?)))
+    }
+
+    fn merged(&self) -> Option<Box<dyn FeatureMap>> {
+        Some(Box::new(Merged { dim: self.shape.feature_dim }))
+    }
+}
+
+struct T2rOnSlices {
+    shape: MapShape,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    query_scale: f32,
+}
+
+impl T2rOnSlices {
+    /// W (m, d) and b (m) of one head.
+    fn of_head(&self, head: usize) -> (&[f32], &[f32]) {
+        let MapShape { head_dim: d, feature_dim: m, .. } = self.shape;
+        (&self.weight[head * m * d..][..m * d], &self.bias[head * m..][..m])
+    }
+}
+
+impl SliceMap for T2rOnSlices {
+    fn apply(&self, x: &[f32], at: At, out: &mut [f32]) {
+        let scale = if at.side == Side::Query { self.query_scale } else { 1.0 };
+        let (weight, bias) = self.of_head(at.head);
+        for ((out, row), b) in out.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
+            *out = (scale * dot(row, x) + b).max(0.0);
+        }
+    }
+
+    fn formula(&self, x: &[f64], at: At) -> Vec<f64> {
+        let scale = if at.side == Side::Query { query_scale(self.shape.head_dim) } else { 1.0 };
+        let (weight, bias) = self.of_head(at.head);
+        let row_times_x = |row: &[f32]| row.iter().zip(x).map(|(w, x)| f64::from(*w) * scale * x).sum::<f64>();
+        weight.chunks(x.len()).zip(bias).map(|(row, b)| (row_times_x(row) + f64::from(*b)).max(0.0)).collect()
+    }
+}
+
+/// The relu that is left behind a merged projection.
+#[derive(Clone, Copy)]
+struct Merged {
+    dim: usize,
+}
+
+impl FeatureMap for Merged {
+    fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Tensor> {
+        x.to_dtype(DType::F32)?.relu()
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
+
+    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+        Ok(Box::new(*self))
+    }
+
+    fn feature_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn input_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn normalizer(&self) -> Normalizer {
+        NORMALIZER
+    }
+}
+
+impl SliceMap for Merged {
+    fn apply(&self, x: &[f32], _: At, out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = x.max(0.0);
+        }
+    }
+
+    fn formula(&self, x: &[f64], _: At) -> Vec<f64> {
+        x.iter().map(|x| x.max(0.0)).collect()
+    }
+}

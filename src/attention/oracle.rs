@@ -1,0 +1,138 @@
+//! The slow reference: every variant as its formula, in f64, with all N × M weights. Nothing here is fast, nothing is
+//! shared with the code it judges except the parameters.
+
+use super::{
+    Heads, Mask,
+    feature_map::{At, Side, SliceMap},
+};
+use crate::kernels::linear::Normalizer;
+
+/// The similarity of a query and a key, and what is divided by.
+pub enum Weights<'a> {
+    /// exp(q·k/√d), over the last `window` tokens or all.
+    Softmax {
+        /// Tokens a query sees, itself included.
+        window: Option<usize>,
+    },
+    /// φ(q)·φ(k).
+    Linear {
+        /// φ.
+        map: &'a dyn SliceMap,
+        /// How the sum of similarities is kept away from zero.
+        normalizer: Normalizer,
+    },
+    /// 0.
+    Zero,
+}
+
+/// Inputs of one layer in f64: q (b, h, n, input), k (b, h_kv, M, input), v (b, h_kv, M, d_v).
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Sequences.
+    pub batch: usize,
+    /// Target length.
+    pub n: usize,
+    /// Source length.
+    pub source: usize,
+    /// Width of queries and keys.
+    pub input_dim: usize,
+    /// Width of values.
+    pub value_dim: usize,
+    /// Queries.
+    pub q: Vec<f64>,
+    /// Keys.
+    pub k: Vec<f64>,
+    /// Values.
+    pub v: Vec<f64>,
+}
+
+/// What the formula gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    /// (b, h, n, d_v).
+    pub out: Vec<f64>,
+    /// How much each row of `out` (b, h, n) can amplify a relative error of the similarities: Σ|φ(q)||φ(k)| over the
+    /// denominator. 1 for positive features; large where random features nearly cancel.
+    pub condition: Vec<f64>,
+}
+
+/// Evaluates the formula: `out_i = Σ_j sim(q_i, k_j) v_j / norm(Σ_j sim(q_i, k_j))` over the j that i sees.
+#[must_use]
+pub fn attend(weights: &Weights<'_>, heads: Heads, x: &Inputs, mask: &Mask) -> Reference {
+    let mut out = vec![0.0; x.batch * heads.n_heads * x.n * x.value_dim];
+    let mut condition = vec![1.0; x.batch * heads.n_heads * x.n];
+    for b in 0..x.batch {
+        for h in 0..heads.n_heads {
+            let kv = h / heads.group();
+            let keys = b * heads.n_kv_heads + kv;
+            for i in 0..x.n {
+                let row = (b * heads.n_heads + h) * x.n + i;
+                let q = &x.q[row * x.input_dim..][..x.input_dim];
+                let key = |j: usize| &x.k[(keys * x.source + j) * x.input_dim..][..x.input_dim];
+                let value = |j: usize| &x.v[(keys * x.source + j) * x.value_dim..][..x.value_dim];
+                let seen = seen_by(weights, mask, b, i, x.source);
+                let (similarities, den, amplification) = row_weights(weights, kv, q, i, &key, &seen);
+                condition[row] = amplification;
+                let out = &mut out[row * x.value_dim..][..x.value_dim];
+                for (sim, j) in similarities.iter().zip(seen) {
+                    out.iter_mut().zip(value(j)).for_each(|(o, v)| *o += sim / den * v);
+                }
+            }
+        }
+    }
+    Reference { out, condition }
+}
+
+/// The keys that query i of sequence b sees.
+fn seen_by(weights: &Weights<'_>, mask: &Mask, b: usize, i: usize, source: usize) -> Vec<usize> {
+    let window = match weights {
+        Weights::Softmax { window } => window.unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let all: Vec<usize> = match mask {
+        Mask::Causal => (0..=i).collect(),
+        Mask::Full { source_lengths: None } => (0..source).collect(),
+        Mask::Full { source_lengths: Some(lengths) } => (0..lengths[b]).collect(),
+    };
+    all.into_iter().filter(|j| i.saturating_sub(*j) < window).collect()
+}
+
+/// Similarities of one query to the keys it sees, their denominator and the row's condition.
+fn row_weights<'a>(
+    weights: &Weights<'_>,
+    head: usize,
+    q: &[f64],
+    position: usize,
+    key: &dyn Fn(usize) -> &'a [f64],
+    seen: &[usize],
+) -> (Vec<f64>, f64, f64) {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    match weights {
+        Weights::Zero => (vec![0.0; seen.len()], 1.0, 1.0),
+        Weights::Softmax { .. } => {
+            let scores: Vec<f64> = seen.iter().map(|j| dot(q, key(*j)) / (q.len() as f64).sqrt()).collect();
+            let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let similarities: Vec<f64> = scores.iter().map(|s| (s - maximum).exp()).collect();
+            let den = similarities.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+            // A score s is known to a relative error, so its exponential to an error in proportion to |s|.
+            let steepness = scores.iter().map(|s| s.abs()).fold(1.0, f64::max);
+            (similarities, den, steepness)
+        }
+        Weights::Linear { map, normalizer } => {
+            let phi_q = map.formula(q, At { head, side: Side::Query, position });
+            let phi_k = |j: usize| map.formula(key(j), At { head, side: Side::Key, position: j });
+            let features: Vec<Vec<f64>> = seen.iter().map(|j| phi_k(*j)).collect();
+            let similarities: Vec<f64> = features.iter().map(|k| dot(&phi_q, k)).collect();
+            let sizes = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| (x * y).abs()).sum::<f64>();
+            let magnitude: f64 = features.iter().map(|k| sizes(&phi_q, k)).sum();
+            let total: f64 = similarities.iter().sum();
+            let den = match *normalizer {
+                Normalizer::AddEpsilon(eps) => total + f64::from(eps),
+                Normalizer::ClampMin(eps) => total.max(f64::from(eps)),
+                Normalizer::SignedClamp(eps) if total < 0.0 => total.min(-f64::from(eps)),
+                Normalizer::SignedClamp(eps) => total.max(f64::from(eps)),
+            };
+            (similarities, den, (magnitude / den.abs()).max(1.0))
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Softmax attention over all tokens, or over the last w of them: one computation, the span is a parameter.
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use super::{
+    Attention, Heads, KvCache, Mask, Qkv, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
+    oracle::Weights,
+};
+use crate::kernels::{self, for_each_part};
+
+/// Queries whose scores are in memory together; keeps the scores at block × n instead of n × n.
+const QUERY_BLOCK: usize = 256;
+
+/// A score that no exponential survives, finite so that no difference of two is NaN.
+const MASKED: f32 = -1e30;
+
+/// `out_i = Σ_j exp(q_i·k_j/√d) v_j / Σ_j exp(q_i·k_j/√d)`, j over the tokens that i sees.
+#[derive(Debug, Clone, Copy)]
+pub struct SoftmaxAttention {
+    heads: Heads,
+    /// Tokens a query sees, itself included; `None`: all.
+    window: Option<usize>,
+}
+
+impl SoftmaxAttention {
+    /// Attention over all tokens.
+    #[must_use]
+    pub fn full(heads: Heads) -> Self {
+        Self { heads, window: None }
+    }
+
+    /// Causal attention over the last `window` tokens.
+    #[must_use]
+    pub fn window(heads: Heads, window: usize) -> Self {
+        Self { heads, window: Some(window) }
+    }
+
+    /// Causal attention of queries that stand at `offset..` in the key sequence, block by block.
+    fn causal(&self, q: &Tensor, k: &Tensor, v: &Tensor, offset: usize) -> Result<Tensor> {
+        let n = q.dim(2)?;
+        let mut blocks = Vec::with_capacity(n.div_ceil(QUERY_BLOCK));
+        for start in (0..n).step_by(QUERY_BLOCK) {
+            let len = QUERY_BLOCK.min(n - start);
+            let first_query = offset + start;
+            let first_key = self.window.map_or(0, |w| (first_query + 1).saturating_sub(w));
+            let n_keys = first_query + len - first_key;
+            let visible: Vec<f32> = (0..len)
+                .flat_map(|i| {
+                    let (query, window) = (first_query + i, self.window.unwrap_or(usize::MAX));
+                    (first_key..first_key + n_keys)
+                        .map(move |key| if key <= query && query - key < window { 1.0 } else { 0.0 })
+                })
+                .collect();
+            let visible = Tensor::from_vec(visible, (1, 1, 1, len, n_keys), q.device())?;
+            let keys = (k.narrow(2, first_key, n_keys)?, v.narrow(2, first_key, n_keys)?);
+            blocks.push(self.weighted_sum(&q.narrow(2, start, len)?, &keys.0, &keys.1, Some(&visible))?);
+        }
+        Tensor::cat(&blocks, 2)
+    }
+
+    /// Softmax-weighted values. `visible` broadcasts to (b, h_kv, group, n, source): 1 where a key is seen, 0 elsewhere;
+    /// a query that sees nothing gives 0.
+    fn weighted_sum(&self, q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<&Tensor>) -> Result<Tensor> {
+        let (batch, h, n, d) = q.dims4()?;
+        let (_, kv, source, d_v) = v.dims4()?;
+        let group = self.heads.group();
+        let q = q.contiguous()?.reshape((batch, kv, group * n, d))?;
+        let scale = 1.0 / (d as f64).sqrt();
+        let scores = (q.matmul(&k.contiguous()?.t()?)?.to_dtype(DType::F32)? * scale)?;
+        let scores = scores.reshape((batch, kv, group, n, source))?;
+        let scores = match visible {
+            None => scores,
+            Some(seen) => {
+                scores.broadcast_mul(seen)?.broadcast_add(&seen.affine(-f64::from(MASKED), f64::from(MASKED))?)?
+            }
+        };
+        // The maximum only keeps exp in range: it cancels, so it carries no gradient.
+        let maximum = scores.max_keepdim(D::Minus1)?.detach();
+        let weights = scores.broadcast_sub(&maximum)?.exp()?;
+        let weights = match visible {
+            None => weights,
+            Some(seen) => weights.broadcast_mul(seen)?,
+        };
+        let total = weights.sum_keepdim(D::Minus1)?.maximum(1e-30)?;
+        let weights = weights.broadcast_div(&total)?.to_dtype(v.dtype())?.reshape((batch, kv, group * n, source))?;
+        weights.matmul(&v.contiguous()?)?.reshape((batch, h, n, d_v))
+    }
+}
+
+impl Attention for SoftmaxAttention {
+    fn forward(&self, qkv: &Qkv, mask: &Mask) -> Result<Tensor> {
+        let s = Sizes::of(qkv, self.heads, self.heads.head_dim)?;
+        if s.n == 0 || s.source == 0 || s.batch == 0 {
+            return Tensor::zeros((s.batch, self.heads.n_heads, s.n, s.value_dim), qkv.v.dtype(), qkv.v.device());
+        }
+        match mask {
+            Mask::Causal => {
+                s.require_square()?;
+                self.causal(&qkv.q, &qkv.k, &qkv.v, 0)
+            }
+            Mask::Full { .. } if self.window.is_some() => {
+                candle_core::bail!("window attention is causal: it has no bidirectional or cross form")
+            }
+            Mask::Full { source_lengths } => {
+                let visible = source_lengths.as_deref().map(|l| padding(l, s.source, qkv.v.device())).transpose()?;
+                let visible = visible.map(|v| v.reshape((s.batch, 1, 1, 1, s.source))).transpose()?;
+                self.weighted_sum(&qkv.q, &qkv.k, &qkv.v, visible.as_ref())
+            }
+        }
+    }
+
+    fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor> {
+        let s = Sizes::of(qkv, self.heads, self.heads.head_dim)?;
+        s.require_square()?;
+        let TensorState::KvCache { keys, values, seen, rolling } = state else {
+            return Err(StepError::WrongState.into());
+        };
+        if s.n == 0 {
+            return self.forward(qkv, &Mask::Causal);
+        }
+        let capacity = keys.dim(2)?;
+        if *rolling {
+            let mut steps = Vec::with_capacity(s.n);
+            for t in 0..s.n {
+                let slot = *seen % capacity;
+                keys.slice_set(&qkv.k.narrow(2, t, 1)?.contiguous()?, 2, slot)?;
+                values.slice_set(&qkv.v.narrow(2, t, 1)?.contiguous()?, 2, slot)?;
+                *seen += 1;
+                let held = (*seen).min(capacity);
+                let (k, v) = (keys.narrow(2, 0, held)?, values.narrow(2, 0, held)?);
+                steps.push(self.weighted_sum(&qkv.q.narrow(2, t, 1)?, &k, &v, None)?);
+            }
+            return Tensor::cat(&steps, 2);
+        }
+        if *seen + s.n > capacity {
+            return Err(StepError::CacheFull { capacity }.into());
+        }
+        keys.slice_set(&qkv.k.contiguous()?, 2, *seen)?;
+        values.slice_set(&qkv.v.contiguous()?, 2, *seen)?;
+        let offset = *seen;
+        *seen += s.n;
+        self.causal(&qkv.q, &keys.narrow(2, 0, *seen)?, &values.narrow(2, 0, *seen)?, offset)
+    }
+
+    fn tensor_state(&self, batch: usize, capacity: usize, dtype: DType, device: &Device) -> Result<TensorState> {
+        let Heads { n_kv_heads, head_dim, .. } = self.heads;
+        let capacity = self.window.unwrap_or(capacity);
+        TensorState::kv_cache((batch, n_kv_heads, capacity, head_dim), self.window.is_some(), dtype, device)
+    }
+
+    fn stepper(&self) -> Result<Box<dyn Stepper>> {
+        Ok(Box::new(*self))
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
+}
+
+/// 1 for the tokens of each source, 0 for its padding: (b, source).
+pub(crate) fn padding(lengths: &[usize], source: usize, device: &Device) -> Result<Tensor> {
+    if let Some(long) = lengths.iter().find(|l| **l > source) {
+        candle_core::bail!("a source length of {long} is beyond the padded length {source}");
+    }
+    let seen: Vec<f32> =
+        lengths.iter().flat_map(|len| (0..source).map(move |j| if j < *len { 1.0 } else { 0.0 })).collect();
+    Tensor::from_vec(seen, (lengths.len(), source), device)
+}
+
+impl Stepper for SoftmaxAttention {
+    fn state(&self, batch: usize, capacity: usize) -> State {
+        let Heads { n_kv_heads, head_dim, .. } = self.heads;
+        let capacity = self.window.unwrap_or(capacity);
+        State::KvCache(KvCache::new(batch * n_kv_heads, capacity, head_dim, head_dim, self.window.is_some()))
+    }
+
+    fn scratch_len(&self, _batch: usize) -> usize {
+        0
+    }
+
+    fn step(&self, token: Token<'_>, state: &mut State, _: &mut [f32], out: &mut [f32]) -> StepResult {
+        let State::KvCache(cache) = state else { return Err(StepError::WrongState) };
+        let capacity = cache.capacity();
+        let slot = cache.next_slot().ok_or(StepError::CacheFull { capacity })?;
+        cache.advance();
+        let (d, group, held) = (self.heads.head_dim, self.heads.group(), cache.len());
+        let (keys, values) = cache.buffers();
+        let parts = keys.len() / (capacity * d);
+        let work = 2 * parts * group * held * d;
+        for_each_part(parts, work, [keys, values, out], |i, [keys, values, out]| {
+            keys[slot * d..][..d].copy_from_slice(&token.k[i * d..][..d]);
+            values[slot * d..][..d].copy_from_slice(&token.v[i * d..][..d]);
+            let queries = token.q[i * group * d..][..group * d].chunks_exact(d);
+            for (q, out) in queries.zip(out.chunks_exact_mut(d)) {
+                kernels::softmax::step(q, &keys[..held * d], &values[..held * d], out);
+            }
+        });
+        Ok(())
+    }
+
+    fn input_dim(&self) -> usize {
+        self.heads.head_dim
+    }
+
+    fn weights(&self) -> Weights<'_> {
+        Weights::Softmax { window: self.window }
+    }
+}

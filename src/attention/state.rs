@@ -1,0 +1,135 @@
+//! What a layer remembers between decode steps, in CPU memory. Allocated once; a step writes in place.
+
+/// State of one layer for a whole batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// All keys and values so far, or the last few.
+    KvCache(KvCache),
+    /// Sums over all keys and values so far.
+    Recurrent(Recurrent),
+    /// Nothing.
+    Empty,
+}
+
+impl State {
+    /// Bytes in use: cached tokens (not reserved ones), or the sums.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        match self {
+            Self::KvCache(c) => 4 * (c.parts * c.len() * (c.key_dim + c.value_dim)) as u64,
+            Self::Recurrent(r) => 4 * r.sums.len() as u64,
+            Self::Empty => 0,
+        }
+    }
+
+    /// Tokens seen so far.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        match self {
+            Self::KvCache(c) => c.seen,
+            Self::Recurrent(r) => r.position,
+            Self::Empty => 0,
+        }
+    }
+}
+
+/// Keys (b·h_kv, capacity, d) and values (b·h_kv, capacity, d_v) of the tokens seen; a rolling cache keeps the last
+/// `capacity` of them, in any order (a softmax over a set does not ask for one).
+#[derive(Debug, Clone, PartialEq)]
+pub struct KvCache {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    parts: usize,
+    key_dim: usize,
+    value_dim: usize,
+    capacity: usize,
+    rolling: bool,
+    seen: usize,
+}
+
+impl KvCache {
+    /// An empty cache with room for `capacity` tokens of `parts` = batch × key heads.
+    #[must_use]
+    pub fn new(parts: usize, capacity: usize, key_dim: usize, value_dim: usize, rolling: bool) -> Self {
+        let (keys, values) = (vec![0.0; parts * capacity * key_dim], vec![0.0; parts * capacity * value_dim]);
+        Self { keys, values, parts, key_dim, value_dim, capacity, rolling, seen: 0 }
+    }
+
+    /// Tokens in the cache.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.seen.min(self.capacity)
+    }
+
+    /// Whether no token was seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// Tokens there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The slot of the next token, or `None` where the cache is full.
+    #[must_use]
+    pub fn next_slot(&self) -> Option<usize> {
+        match self.rolling {
+            true if self.capacity > 0 => Some(self.seen % self.capacity),
+            _ => (self.seen < self.capacity).then_some(self.seen),
+        }
+    }
+
+    /// Counts one more token; its slot was written through [`KvCache::buffers`].
+    pub fn advance(&mut self) {
+        self.seen += 1;
+    }
+
+    /// Forgets all tokens after the first `depth`, so that a step can be repeated at one depth. A rolling cache that
+    /// has overflowed keeps its tokens and overwrites the same slot again.
+    pub fn rewind(&mut self, depth: usize) {
+        self.seen = self.seen.min(depth);
+    }
+
+    /// Both buffers, for kernels that read all tokens and write the next slot.
+    pub fn buffers(&mut self) -> (&mut [f32], &mut [f32]) {
+        (&mut self.keys, &mut self.values)
+    }
+
+    /// Makes the cache hold `depth` tokens whose numbers repeat `tile`.
+    ///
+    /// # Panics
+    /// If `tile` is empty or a cache that does not roll has less room than `depth`.
+    pub fn fill(&mut self, depth: usize, tile: &[f32]) {
+        assert!(self.rolling || depth <= self.capacity, "{depth} tokens do not fit into {}", self.capacity);
+        for buffer in [&mut self.keys, &mut self.values] {
+            for part in buffer.chunks_mut(tile.len()) {
+                part.copy_from_slice(&tile[..part.len()]);
+            }
+        }
+        self.seen = depth;
+    }
+}
+
+/// S (b·h_kv, m, d_v) and z (b·h_kv, m), packed as (b·h_kv, m·d_v + m): both of one head lie together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recurrent {
+    sums: Vec<f32>,
+    /// Tokens seen so far.
+    pub position: usize,
+}
+
+impl Recurrent {
+    /// The state before the first token.
+    #[must_use]
+    pub fn new(parts: usize, feature_dim: usize, value_dim: usize) -> Self {
+        Self { sums: vec![0.0; parts * feature_dim * (value_dim + 1)], position: 0 }
+    }
+
+    /// The sums, for kernels.
+    pub fn sums(&mut self) -> &mut [f32] {
+        &mut self.sums
+    }
+}

@@ -1,0 +1,58 @@
+//! The decode step of a layer on CPU slices: in place, and without an allocation.
+
+use super::State;
+
+/// One token of every sequence of the batch: q (b, h, d), k (b, h_kv, d), v (b, h_kv, d_v), contiguous.
+#[derive(Debug, Clone, Copy)]
+pub struct Token<'a> {
+    /// Queries.
+    pub q: &'a [f32],
+    /// Keys.
+    pub k: &'a [f32],
+    /// Values.
+    pub v: &'a [f32],
+}
+
+/// Why a step could not be made.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StepError {
+    /// The KV cache has no room left.
+    #[error("the KV cache is full at {capacity} tokens")]
+    CacheFull {
+        /// Tokens there was room for.
+        capacity: usize,
+    },
+    /// A state of another variant.
+    #[error("the state does not belong to this variant")]
+    WrongState,
+}
+
+impl From<StepError> for candle_core::Error {
+    fn from(e: StepError) -> Self {
+        Self::wrap(e)
+    }
+}
+
+/// What a step gives: nothing but its success.
+pub type StepResult = Result<(), StepError>;
+
+/// Steps of one layer. Holds a copy of the layer's parameters; knows nothing of tensors.
+pub trait Stepper: Send + Sync {
+    /// An empty state with room for `capacity` tokens (a recurrent one needs none).
+    fn state(&self, batch: usize, capacity: usize) -> State;
+
+    /// Numbers of scratch memory that a step of this batch size wants.
+    fn scratch_len(&self, batch: usize) -> usize;
+
+    /// One token in, one output (b, h, d_v) out; the state then holds the token. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`StepError`]; the state is then unchanged.
+    fn step(&self, token: Token<'_>, state: &mut State, scratch: &mut [f32], out: &mut [f32]) -> StepResult;
+
+    /// Width of queries and keys as the step takes them: d, or m for a merged T2R.
+    fn input_dim(&self) -> usize;
+
+    /// The variant's formula in f64, for the slow reference.
+    fn weights(&self) -> super::oracle::Weights<'_>;
+}
