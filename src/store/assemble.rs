@@ -10,29 +10,16 @@ use super::{
 use crate::{
     spec::{Cell, Workload},
     stats::{Interval, LatencyHistogram, Summary, median, median_interval, ratio_interval},
-    sweep::{CellRecord, GroupRecord, MIN_ROUNDS, Prediction, Status, Visit, is_disturbed, is_twin, nine_digits},
+    sweep::{CellRecord, GroupRecord, MIN_ROUNDS, Status, Visit, is_disturbed, is_twin, nine_digits},
 };
 
-/// What the machine reaches at a cell's footprint and direction, measured in the same run; `None` where it was not.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Peaks {
-    /// Of an sgemm, floating-point operations per second.
-    pub flops_per_s: Option<f64>,
-    /// Of a stream, bytes per second.
-    pub bytes_per_s: Option<f64>,
-}
-
-/// Looks up [`Peaks`].
-pub type PeaksOf = dyn Fn(&Cell, &Prediction) -> Peaks + Send;
-
 /// What all rows of a run share.
+#[derive(Debug, Clone)]
 pub struct RunInfo {
     /// A row that holds the columns of run, build, machine, timer, TUI and user, and nothing else.
     pub template: Row,
     /// Half-width of the interval that was asked for.
     pub ci_target: f64,
-    /// The machine's limits.
-    pub peaks: Box<PeaksOf>,
 }
 
 /// The rows of a group, one per cell, in order. `now` is what they give as `test_time`.
@@ -51,7 +38,7 @@ pub fn assemble(group: &GroupRecord, info: &RunInfo, now: SystemTime) -> Vec<Row
         if has_speed(record) {
             set_method(&mut row, record);
             set_latency(&mut row, record);
-            set_rates(&mut row, record, info);
+            set_rates(&mut row, record);
             set_memory(&mut row, record);
             set_conditions(&mut row, record);
             let twin = group.cells.iter().find(|c| is_twin(&c.cell, &record.cell) && has_speed(c));
@@ -142,7 +129,7 @@ fn tokens_per_call(cell: &Cell) -> f64 {
     }
 }
 
-fn set_rates(row: &mut Row, record: &CellRecord, info: &RunInfo) {
+fn set_rates(row: &mut Row, record: &CellRecord) {
     let figures = record.figures();
     let Some(figure) = median(&figures) else { return };
     let rate = |ns: f64| number(tokens_per_call(&record.cell) * 1e9 / ns);
@@ -156,10 +143,9 @@ fn set_rates(row: &mut Row, record: &CellRecord, info: &RunInfo) {
     let per_ns = |amount: f64| (amount > 0.0).then(|| amount / figure).and_then(number);
     row.achieved_gflops = per_ns(p.flops);
     row.achieved_gb_per_s = per_ns(p.bytes_moved);
-    let peaks = (info.peaks)(&record.cell, p);
-    let share = |achieved: Option<f64>, peak: Option<f64>| number(100.0 * achieved? * 1e9 / peak?);
-    row.pct_of_peak_flops = share(row.achieved_gflops, peaks.flops_per_s);
-    row.pct_of_peak_bandwidth = share(row.achieved_gb_per_s, peaks.bytes_per_s);
+    let share = |achieved: Option<f64>, peak: Option<f64>| number(100.0 * achieved? / peak?);
+    row.pct_of_peak_flops = share(row.achieved_gflops, record.peaks.gflops);
+    row.pct_of_peak_bandwidth = share(row.achieved_gb_per_s, record.peaks.gb_per_s);
 }
 
 fn set_speedup(row: &mut Row, record: &CellRecord, twin: Option<&CellRecord>) {

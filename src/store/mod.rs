@@ -12,7 +12,7 @@ mod resume;
 mod row;
 mod template;
 
-pub use assemble::{Peaks, PeaksOf, RunInfo, assemble, interval_of};
+pub use assemble::{RunInfo, assemble, interval_of};
 pub use files::{CellsFile, JsonLinesFile, SAMPLE_COLUMNS, SamplesFile, cells_csv};
 pub use journal::{Journal, JournalHeader, journal_path, state_dir};
 pub use output::{Existing, Output, OutputError, is_closed_pipe};

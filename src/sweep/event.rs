@@ -18,7 +18,7 @@ pub enum Event {
     /// A visit begins.
     VisitStarted(VisitStarted),
     /// A visit ended with something measured; one event per cell of the unit.
-    VisitFinished(VisitFinished),
+    VisitFinished(Box<VisitFinished>),
     /// A cell is done; its group may not be.
     CellFinished(Box<CellRecord>),
     /// Something that the user should know.

@@ -1,5 +1,5 @@
-//! One group from its first prediction to its records: who is admitted, rounds over those who are, and how each ends.
-//! Knows nothing of other groups or of files.
+//! One group from its first round to its records: rounds over those who were admitted, and how each ends. Knows nothing of
+//! other groups or of files.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     record::{CellRecord, GroupRecord, Status, StopReason, is_disturbed},
     settings::MeasureSettings,
     stopping::{order, stop_reason},
-    visiting::{Visited, caught, visit},
+    visiting::{Visited, visit},
     world::World,
 };
 use crate::spec::{Cell, CellId};
@@ -19,9 +19,9 @@ use crate::spec::{Cell, CellId};
 const REPEATS_PER_ROUND: u32 = 2;
 
 /// What one visit measures, and how far it has come.
-struct Unit {
+pub(super) struct Unit {
     /// Indices of its cells that are still in the race, from short to long.
-    cells: Vec<usize>,
+    pub(super) cells: Vec<usize>,
     /// Why it is done, once it is.
     stop: Option<StopReason>,
     /// Extra visits it had.
@@ -34,7 +34,7 @@ struct Unit {
 
 /// What ended a group before its cells were done.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cut {
+pub(super) enum Cut {
     Interrupted,
     TimeUp,
 }
@@ -53,12 +53,12 @@ pub(super) struct GroupRun<'r, 'w> {
 }
 
 /// What a group has come to so far.
-struct Progress {
+pub(super) struct Progress {
     key: String,
     ids: Vec<CellId>,
-    records: Vec<CellRecord>,
-    units: Vec<Unit>,
-    cut: Option<Cut>,
+    pub(super) records: Vec<CellRecord>,
+    pub(super) units: Vec<Unit>,
+    pub(super) cut: Option<Cut>,
 }
 
 impl GroupRun<'_, '_> {
@@ -81,63 +81,9 @@ impl GroupRun<'_, '_> {
         self.admit(&mut p);
         self.rounds(&mut p)?;
         self.close(&mut p);
+        self.read_peaks(&mut p);
         let interrupted = p.cut == Some(Cut::Interrupted);
         Ok((GroupRecord { group: self.index, cells: p.records }, interrupted))
-    }
-
-    /// Predicts and checks every cell; those that fail leave their units.
-    fn admit(&mut self, p: &mut Progress) {
-        for u in 0..p.units.len() {
-            for i in p.units[u].cells.clone() {
-                self.predict(&mut p.records[i]);
-            }
-            p.keep_running(u);
-            if self.is_cut(p) {
-                return;
-            }
-            // A check depends on all but the length, so the cells of a unit share one.
-            let Some(&longest) = p.units[u].cells.last() else { continue };
-            let cell = &self.group.cells[longest];
-            let executor = &mut *self.world.executor;
-            match caught(|| executor.check(cell)) {
-                Err(VisitError::Interrupted) => {
-                    p.cut = Some(Cut::Interrupted);
-                    return;
-                }
-                Err(error) => p.fail(u, &error),
-                Ok(report) => {
-                    for i in p.units[u].cells.clone() {
-                        p.records[i].check = Some(report);
-                        if !report.passed {
-                            let (abs, rel) = (report.max_abs_err, report.max_rel_err);
-                            p.records[i].end(
-                                Status::Incorrect,
-                                format!("differs from the f64 reference by {abs:.3e} absolute, {rel:.3e} relative"),
-                            );
-                        }
-                    }
-                    p.keep_running(u);
-                }
-            }
-        }
-    }
-
-    fn predict(&self, record: &mut CellRecord) {
-        match self.world.executor.predict(&record.cell) {
-            Err(reason) => record.end(Status::Skipped, reason),
-            Ok(prediction) => {
-                record.prediction = Some(prediction);
-                let need = prediction.memory_bytes;
-                if need > self.memory_budget {
-                    let budget = self.memory_budget;
-                    record.over_memory_budget = true;
-                    record.end(
-                        Status::Skipped,
-                        format!("needs {need} bytes, over the memory budget of {budget} bytes (--memory-budget)"),
-                    );
-                }
-            }
-        }
     }
 
     fn rounds(&mut self, p: &mut Progress) -> anyhow::Result<()> {
@@ -269,13 +215,13 @@ impl GroupRun<'_, '_> {
             }
             disturbed |= is_disturbed(&visit);
             p.records[*i].visits.push(visit.clone());
-            self.world.sink.on_event(&Event::VisitFinished(VisitFinished { cell_id, visit, restored }))?;
+            self.world.sink.on_event(&Event::VisitFinished(Box::new(VisitFinished { cell_id, visit, restored })))?;
         }
         Ok(disturbed)
     }
 
     /// Whether the user asked to stop or the run's time is up; remembers which.
-    fn is_cut(&self, p: &mut Progress) -> bool {
+    pub(super) fn is_cut(&self, p: &mut Progress) -> bool {
         if p.cut.is_none() {
             let time_up = || self.deadline.is_some_and(|deadline| self.world.instruments.now() >= deadline);
             p.cut = if (self.world.stop)() {
@@ -287,6 +233,15 @@ impl GroupRun<'_, '_> {
             };
         }
         p.cut.is_some()
+    }
+
+    /// Measures what the machine reaches where the measured cells work, now that nothing else is running.
+    fn read_peaks(&mut self, p: &mut Progress) {
+        for record in p.records.iter_mut().filter(|r| !r.visits.is_empty()) {
+            if let Some(prediction) = &record.prediction {
+                record.peaks = self.world.instruments.peaks(prediction);
+            }
+        }
     }
 
     /// Says of every cell that is still in the race how it ended.
@@ -319,13 +274,13 @@ pub(super) const TIME_IS_UP: &str = "the run's time was up before its turn (--ti
 
 impl Progress {
     /// Takes cells that have ended out of their unit.
-    fn keep_running(&mut self, u: usize) {
+    pub(super) fn keep_running(&mut self, u: usize) {
         let records = &self.records;
         self.units[u].cells.retain(|i| records[*i].status == Status::Ok);
     }
 
     /// Ends all cells of a unit with an error.
-    fn fail(&mut self, u: usize, error: &VisitError) {
+    pub(super) fn fail(&mut self, u: usize, error: &VisitError) {
         let status = if matches!(error, VisitError::OutOfMemory(_)) { Status::Oom } else { Status::Error };
         for i in std::mem::take(&mut self.units[u].cells) {
             self.records[i].end(status, error.to_string());

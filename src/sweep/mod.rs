@@ -1,5 +1,6 @@
 //! Sweeping: profile → plan → rounds over cells → events. Knows what to run and when to stop, not how it is computed.
 
+mod admission;
 mod estimate;
 pub mod event;
 mod executor;
@@ -26,7 +27,7 @@ pub use fields::{MeasureFields, RunFields, SweepFields};
 pub use plan::{Group, Overrides, Plan, PlanError, RunFacts, fingerprint_of, is_twin};
 pub use profile::{DEFAULT_PROFILE, Profile, ProfileError};
 pub use quantity::{Bytes, Share, Span};
-pub use record::{CellRecord, FOREIGN_CPU_LIMIT_PCT, GroupRecord, Outcome, Status, StopReason, is_disturbed};
+pub use record::{CellRecord, FOREIGN_CPU_LIMIT_PCT, GroupRecord, Outcome, Peaks, Status, StopReason, is_disturbed};
 pub use runner::Runner;
 pub use settings::{MIN_ROUNDS, MeasureSettings};
 pub use world::{Instruments, Restored, World, nine_digits};

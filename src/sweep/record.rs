@@ -84,6 +84,15 @@ impl fmt::Display for StopReason {
     }
 }
 
+/// What the machine reaches at a cell's footprint and direction, measured in the same run; `None` where it was not.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Peaks {
+    /// Of an sgemm, GFLOP/s.
+    pub gflops: Option<f64>,
+    /// Of a stream, GB/s.
+    pub gb_per_s: Option<f64>,
+}
+
 /// A cell and all that is known of it at the end of its group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CellRecord {
@@ -101,6 +110,8 @@ pub struct CellRecord {
     pub prediction: Option<Prediction>,
     /// How its code compares with the slow reference, where that was tried.
     pub check: Option<CheckReport>,
+    /// What the machine reaches there, measured as the group ends, if the cell was.
+    pub peaks: Peaks,
     /// Every visit that measured something, in order.
     pub visits: Vec<Visit>,
 }
@@ -117,6 +128,7 @@ impl CellRecord {
             over_memory_budget: false,
             prediction: None,
             check: None,
+            peaks: Peaks::default(),
             visits: Vec::new(),
         }
     }

@@ -3,8 +3,8 @@
 use std::{cell::Cell as Slot, cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use super::{
-    CheckReport, Direction, Event, Executor, Instruments, Measured, MemoryReading, Outcome, Plan, Prediction, Restored,
-    Runner, Sink, VisitError, VisitRequest, World,
+    CheckReport, Direction, Event, Executor, Instruments, Measured, MemoryReading, Outcome, Peaks, Plan, Prediction,
+    Restored, Runner, Sink, VisitError, VisitRequest, World,
 };
 use crate::{
     measure::Conditions,
@@ -14,11 +14,17 @@ use crate::{
 /// What a script says of the `n`-th visit (from 0) to a cell: the figure in ns.
 pub(crate) type Figures = dyn FnMut(&Cell, u32) -> Result<f64, VisitError>;
 
+/// What a script predicts of a cell.
+pub(crate) type Predictions = dyn Fn(&Cell) -> Result<Prediction, String>;
+
+/// What a script finds when it checks a cell.
+pub(crate) type Checks = dyn Fn(&Cell) -> Result<CheckReport, VisitError>;
+
 /// An executor that measures what its script says.
 pub(crate) struct ScriptedExecutor {
     pub(crate) figures: Box<Figures>,
-    pub(crate) predict: Box<dyn Fn(&Cell) -> Result<Prediction, String>>,
-    pub(crate) check: Box<dyn Fn(&Cell) -> Result<CheckReport, VisitError>>,
+    pub(crate) predict: Box<Predictions>,
+    pub(crate) check: Box<Checks>,
     /// Visits per cell so far; a resumed process starts with those of the earlier one.
     pub(crate) counts: HashMap<CellId, u32>,
     /// Every visit: variant of the first cell, and what was asked.
@@ -101,6 +107,10 @@ impl Instruments for ScriptedInstruments {
     }
 
     fn begin(&mut self) {}
+
+    fn peaks(&mut self, _: &Prediction) -> Peaks {
+        Peaks { gflops: Some(100.0), gb_per_s: Some(10.0) }
+    }
 
     fn end(&mut self) -> Conditions {
         let n = self.visits;

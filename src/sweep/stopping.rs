@@ -64,9 +64,9 @@ mod tests {
         // Of six values the interval is the range: 100 to 104 about 102 is within 2 %, 100 to 105 is not.
         assert_eq!(after(&[vec![100.0, 100.0, 102.0, 102.0, 104.0, 104.0]], 1), Some(StopReason::Confidence));
         let wide = vec![100.0, 100.0, 102.0, 102.0, 104.0, 105.0];
-        assert_eq!(after(&[wide.clone()], 1), None);
+        assert_eq!(after(std::slice::from_ref(&wide), 1), None);
         assert_eq!(after(&[vec![100.0; 6], wide.clone()], 1), None);
-        assert_eq!(after(&[wide.clone()], 10), Some(StopReason::CellTime));
+        assert_eq!(after(std::slice::from_ref(&wide), 10), Some(StopReason::CellTime));
         assert_eq!(after(&[[wide, vec![90.0, 110.0, 120.0]].concat()], 10), Some(StopReason::Rounds));
     }
 }

@@ -6,9 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::{event::Sink, executor::Executor, executor::Visit, record::Outcome};
+use super::{
+    event::Sink,
+    executor::{Executor, Prediction, Visit},
+    record::{Outcome, Peaks},
+};
 use crate::{
-    measure::{Clock, Conditions, Observer},
+    measure::{Clock, Conditions, Limits, Observer},
     spec::CellId,
 };
 
@@ -22,10 +26,15 @@ pub trait Instruments {
 
     /// The visit that began last has ended: what the machine did meanwhile.
     fn end(&mut self) -> Conditions;
+
+    /// What the machine reaches where a cell that needs this works. Asked for between visits and by the thread that
+    /// visits, because measuring it loads the machine.
+    fn peaks(&mut self, needs: &Prediction) -> Peaks;
 }
 
-/// A clock and an observer are the instruments of a real run.
-impl<C: Clock, O: Observer> Instruments for (C, O) {
+/// A clock, an observer and the limits of the processor are the instruments of a run on it. Without limits (a run on
+/// another device) there are no peaks.
+impl<C: Clock, O: Observer, L: Limits> Instruments for (C, O, Option<L>) {
     fn now(&self) -> Duration {
         self.0.now()
     }
@@ -36,6 +45,13 @@ impl<C: Clock, O: Observer> Instruments for (C, O) {
 
     fn end(&mut self) -> Conditions {
         self.1.end()
+    }
+
+    fn peaks(&mut self, needs: &Prediction) -> Peaks {
+        self.2.as_mut().map_or_else(Peaks::default, |limits| Peaks {
+            gflops: limits.sgemm_gflops(),
+            gb_per_s: limits.stream(needs.footprint_bytes, needs.direction),
+        })
     }
 }
 

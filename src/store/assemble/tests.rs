@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     measure::Conditions,
     spec::DeviceKind,
-    sweep::{CheckReport, Direction, Measured, MemoryReading, Overrides, Plan, RunFacts, StopReason, profile::parse},
+    sweep::{
+        CheckReport, Direction, Measured, MemoryReading, Overrides, Peaks, Plan, Prediction, RunFacts, StopReason,
+        profile::parse,
+    },
 };
 
 fn records(sweep: &str) -> GroupRecord {
@@ -34,8 +37,7 @@ fn visit(round: u32, figure_ns: f64, samples_ns: &[f64], iters_per_sample: u64) 
 
 fn info() -> RunInfo {
     let template = Row { run_id: "run".to_owned(), timer: "monotonic".to_owned(), ..Row::default() };
-    let peaks = |_: &Cell, _: &Prediction| Peaks { flops_per_s: Some(8e9), bytes_per_s: None };
-    RunInfo { template, ci_target: 0.02, peaks: Box::new(peaks) }
+    RunInfo { template, ci_target: 0.02 }
 }
 
 fn rows(group: &GroupRecord) -> Vec<Row> {
@@ -59,6 +61,7 @@ fn a_block_timed_layer_has_rates_and_ratios_but_no_percentiles() {
         footprint_bytes: 1000,
         direction: Direction::ReadWrite,
     });
+    group.cells[1].peaks = Peaks { gflops: Some(8.0), gb_per_s: None };
     group.cells[1].stop_reason = Some(StopReason::Rounds);
     let rows = rows(&group);
     let row = &rows[1];

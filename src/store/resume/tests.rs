@@ -9,8 +9,8 @@ use super::*;
 use crate::{
     spec::DeviceKind,
     store::{
-        CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Output, Peaks, Recorder, RunInfo,
-        SamplesFile, read_cells,
+        CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Output, Recorder, RunInfo, SamplesFile,
+        read_cells,
     },
     sweep::{
         Overrides, RunFacts,
@@ -67,7 +67,7 @@ impl Place {
             journal: Some(Journal::begin(&self.journal, &header, &resumed.restored.visits).expect("begun")),
         };
         let template = Row { run_id, ..Row::default() };
-        let info = RunInfo { template, ci_target: 0.02, peaks: Box::new(|_, _| Peaks::default()) };
+        let info = RunInfo { template, ci_target: 0.02 };
         let mut recorder = Recorder::with_time(info, files, a_time);
         run_into(plan, executor, |_| 0.0, resumed.restored, stop_after, &mut recorder).expect("runs");
         assert_eq!(recorder.journal_error(), None);
@@ -128,7 +128,7 @@ fn a_file_cut_off_at_any_byte_goes_on_to_the_same_rows() {
         let place = Place::new();
         fs::write(&place.cells, &bytes[..end]).expect("written");
         let resumed = place.resume(&plan);
-        assert!(resumed.rows.len() % 3 == 0, "whole groups of three");
+        assert!(resumed.rows.len().is_multiple_of(3), "whole groups of three");
         let ran = Resumed { run_id: Some(run_id(&plan)), ..resumed };
         place.process(&plan, ran, &mut executor(), None);
         assert_eq!(place.rows(), whole.rows(), "cut off at {end}");

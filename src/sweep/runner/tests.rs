@@ -95,7 +95,7 @@ fn what_cannot_run_is_skipped_before_it_is_tried() {
     assert_eq!((softmax.status, softmax.skipped_by_budget()), (Status::Skipped, true));
     assert!(softmax.detail.contains("5001 bytes"), "{}", softmax.detail);
     assert_eq!(of(&records, "elu").detail, "elu has no fused form");
-    assert!(executor.log.iter().all(|(variant, _)| variant == "t2r"));
+    assert!(executor.log.iter().all(|(variant, _)| variant.starts_with("t2r")));
     assert_eq!(outcome, Outcome { cells_ok: 1, cells_not_ok: 1, skipped_by_budget: 1, interrupted: false });
 }
 
