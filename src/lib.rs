@@ -9,4 +9,5 @@ pub mod params;
 pub mod report;
 pub mod spec;
 pub mod stats;
+pub mod store;
 pub mod sweep;

@@ -5,16 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{measure::Conditions, spec::Cell};
-
-/// Which way a cell's memory traffic goes; its share of the machine is taken of a stream of the same direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Direction {
-    /// Reads dominate (a KV cache, weights).
-    Read,
-    /// Every byte read is written back (a recurrent state).
-    ReadWrite,
-}
+use crate::{
+    measure::{Conditions, Direction},
+    spec::Cell,
+};
 
 /// What a cell will need, known before it is tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +43,8 @@ pub struct CheckReport {
 pub struct VisitRequest {
     /// The first visit warms up until samples agree; a later one discards one sample.
     pub first: bool,
-    /// Calls timed together, as the first visit of this cell chose; `None` on the first.
+    /// Calls timed together, as the first visit of this cell chose; `None` until then. A first visit of a resumed run
+    /// has both `first` and this.
     pub iters_per_sample: Option<u64>,
     /// The least length of a sample of a layer workload.
     pub min_block: Duration,
@@ -106,6 +101,8 @@ pub struct Visit {
     pub measured: Measured,
     /// The machine around it.
     pub conditions: Conditions,
+    /// Time of the whole visit, preparation included, in ns; what the cell's time limit is counted in.
+    pub elapsed_ns: u64,
 }
 
 /// Why a visit gave nothing.

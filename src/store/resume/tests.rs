@@ -1,0 +1,170 @@
+//! Runs that were cut off in every way and go on to the file they would have written.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use super::*;
+use crate::{
+    spec::DeviceKind,
+    store::{
+        CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Output, Recorder, RunInfo, SamplesFile,
+        read_cells,
+    },
+    sweep::{
+        Overrides, RunFacts,
+        profile::parse,
+        scripted::{ScriptedExecutor, run_into},
+    },
+};
+
+const TWO_GROUPS: &str = "description='x'\n[measure]\nrounds=6\n\
+                          [defaults]\nvariants=['softmax','elu','t2r']\nbatch=[1,2]";
+
+fn plan(text: &str) -> Plan {
+    let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 5 };
+    Plan::new(&parse("t", text).expect("profile"), &Overrides::default(), &facts).expect("plan")
+}
+
+fn run_id(plan: &Plan) -> String {
+    format!("20260131T120000Z-{}-beef", plan.fingerprint())
+}
+
+fn a_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800)
+}
+
+/// A scripted executor whose figures depend on cell and visit alone.
+fn executor() -> ScriptedExecutor {
+    ScriptedExecutor::new(|cell, n| Ok(100.0 + cell.batch_size as f64 + f64::from(n * n % 5) / 3.0))
+}
+
+struct Place {
+    _dir: tempfile::TempDir,
+    cells: PathBuf,
+    samples: PathBuf,
+    json_lines: PathBuf,
+    journal: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let at = |name: &str| dir.path().join(name);
+        Self { cells: at("c.csv"), samples: at("s.csv"), json_lines: at("l.jsonl"), journal: at("j.jsonl"), _dir: dir }
+    }
+
+    /// One process of the run, ended by the user after some visits.
+    fn process(&self, plan: &Plan, resumed: Resumed, executor: &mut ScriptedExecutor, stop_after: Option<u32>) {
+        let run_id = resumed.run_id.unwrap_or_else(|| run_id(plan));
+        let open = |path: &Path| Output::open(path.to_str().expect("utf-8"), Existing::Append).expect("opened");
+        let header = JournalHeader { run_id: run_id.clone(), fingerprint: plan.fingerprint() };
+        let files = Files {
+            cells: Some(CellsFile::begin(open(&self.cells)).expect("begun")),
+            samples: Some(SamplesFile::begin(open(&self.samples)).expect("begun")),
+            json_lines: Some(JsonLinesFile::begin(open(&self.json_lines))),
+            journal: Some(Journal::begin(&self.journal, &header, &resumed.restored.visits).expect("begun")),
+        };
+        let template = Row { run_id, ..Row::default() };
+        let info = RunInfo { template, ci_target: 0.02 };
+        let mut recorder = Recorder::with_time(info, files, a_time);
+        run_into(plan, executor, |_| 0.0, resumed.restored, stop_after, &mut recorder).expect("runs");
+        assert_eq!(recorder.journal_error(), None);
+    }
+
+    fn resume(&self, plan: &Plan) -> Resumed {
+        let resumed = resume(&self.cells, Some(&self.journal), plan).unwrap_or_else(|e| panic!("{e}"));
+        retain_cells(&self.samples, &resumed.rows).expect("rewritten");
+        retain_cells(&self.json_lines, &resumed.rows).expect("rewritten");
+        resumed
+    }
+
+    /// Its rows, without what only says that there were two processes, each with its own warm-up.
+    fn rows(&self) -> Vec<Row> {
+        let table = read_cells(&self.cells).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!table.is_truncated);
+        table.rows.into_iter().map(|row| Row { warmup_count: None, ..row }).collect()
+    }
+
+    fn text(&self, path: &Path) -> String {
+        fs::read_to_string(path).expect("readable")
+    }
+}
+
+#[test]
+fn a_run_ended_after_any_visit_goes_on_to_the_same_files() {
+    let plan = plan(TWO_GROUPS);
+    let whole = Place::new();
+    let mut first = executor();
+    whole.process(&plan, Resumed::default(), &mut first, None);
+    assert_eq!(whole.rows().len(), 6);
+    assert!(!whole.journal.exists(), "a complete run leaves no journal");
+    let visits = first.log.len() as u32;
+    for ended_after in 1..visits {
+        let place = Place::new();
+        let mut first = executor();
+        place.process(&plan, Resumed::default(), &mut first, Some(ended_after));
+        let resumed = place.resume(&plan);
+        assert_eq!(resumed.run_id, Some(run_id(&plan)));
+        let mut second = executor();
+        second.counts = first.counts;
+        place.process(&plan, resumed, &mut second, None);
+        assert_eq!(second.log.len() as u32, visits - ended_after, "no visit is made twice");
+        assert_eq!(place.rows(), whole.rows(), "ended after {ended_after}");
+        assert_eq!(place.text(&place.samples), whole.text(&whole.samples));
+        assert_eq!(place.text(&place.json_lines).lines().count(), 6);
+        assert!(!place.journal.exists());
+    }
+}
+
+#[test]
+fn a_file_cut_off_at_any_byte_goes_on_to_the_same_rows() {
+    let plan = plan(TWO_GROUPS);
+    let whole = Place::new();
+    whole.process(&plan, Resumed::default(), &mut executor(), None);
+    let bytes = fs::read(&whole.cells).expect("readable");
+    for end in (0..bytes.len()).step_by(97) {
+        let place = Place::new();
+        fs::write(&place.cells, &bytes[..end]).expect("written");
+        let resumed = place.resume(&plan);
+        assert!(resumed.rows.len().is_multiple_of(3), "whole groups of three");
+        let ran = Resumed { run_id: Some(run_id(&plan)), ..resumed };
+        place.process(&plan, ran, &mut executor(), None);
+        assert_eq!(place.rows(), whole.rows(), "cut off at {end}");
+    }
+}
+
+#[test]
+fn the_file_of_another_plan_is_refused_untouched_and_says_why() {
+    let plan_a = plan(TWO_GROUPS);
+    let place = Place::new();
+    place.process(&plan_a, Resumed::default(), &mut executor(), None);
+    let before = place.text(&place.cells);
+    let refusal = |text: &str| resume(&place.cells, None, &plan(text)).expect_err("another plan").to_string();
+    let message = refusal(&TWO_GROUPS.replace("rounds=6", "rounds=7"));
+    assert!(message.contains("other settings"), "{message}");
+    let message = refusal(&TWO_GROUPS.replace("'elu',", ""));
+    assert!(message.contains("elu attention, batch 1") && message.contains("not in this plan"), "{message}");
+    assert_eq!(place.text(&place.cells), before);
+    fs::write(&place.cells, "notes").expect("written");
+    assert!(matches!(resume(&place.cells, None, &plan_a), Err(ResumeError::Read(_))));
+}
+
+#[test]
+fn what_the_time_budget_cut_short_is_taken_up_again() {
+    let short = plan(&TWO_GROUPS.replace("rounds=6", "rounds=6\ntime_budget='4s'"));
+    let place = Place::new();
+    let mut first = executor();
+    place.process(&short, Resumed::default(), &mut first, None);
+    assert!(place.rows().iter().all(|r| r.stop_reason == "time_budget"));
+    let long = plan(TWO_GROUPS);
+    let resumed = place.resume(&long);
+    assert!(resumed.rows.is_empty());
+    let mut second = executor();
+    second.counts = first.counts;
+    place.process(&long, resumed, &mut second, None);
+    let whole = Place::new();
+    whole.process(&long, Resumed::default(), &mut executor(), None);
+    assert_eq!(place.rows(), whole.rows());
+}

@@ -1,0 +1,106 @@
+//! How long a plan will take, roughly: from what each cell computes and moves at assumed rates. Knows no clock; the
+//! answer is for deciding between a coffee and a lunch.
+
+use std::time::Duration;
+
+use super::{executor::Prediction, plan::Plan};
+use crate::spec::{Cell, Workload};
+
+/// Samples that a first visit discards, as a rule.
+const WARMUP_SAMPLES: f64 = 4.0;
+
+/// Rates that work is assumed to go at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AssumedRates {
+    /// Floating-point operations per second.
+    pub flops_per_s: f64,
+    /// Bytes per second.
+    pub bytes_per_s: f64,
+}
+
+impl Default for AssumedRates {
+    /// What plain loops on two laptop cores reach.
+    fn default() -> Self {
+        Self { flops_per_s: 10e9, bytes_per_s: 10e9 }
+    }
+}
+
+impl AssumedRates {
+    /// Time of one call: whichever of computing and moving takes longer.
+    #[must_use]
+    pub fn call_seconds(&self, p: &Prediction) -> f64 {
+        (p.flops / self.flops_per_s).max(p.bytes_moved / self.bytes_per_s)
+    }
+}
+
+impl Plan {
+    /// Rough time of the whole plan if every cell has all its rounds: each round's warm-up and samples at the assumed
+    /// rates, and no more per cell than its limit. Cells that cannot run take none. Never beyond the time budget.
+    #[must_use]
+    pub fn estimate(
+        &self,
+        mut predict: impl FnMut(&Cell) -> Result<Prediction, String>,
+        rates: &AssumedRates,
+    ) -> Duration {
+        let mut total = 0.0;
+        for group in &self.groups {
+            for unit in &group.units {
+                // A generation costs what its longest length costs.
+                let Some(cell) = unit.last().map(|i| &group.cells[*i]) else { continue };
+                if let Ok(prediction) = predict(cell) {
+                    total += self.unit_seconds(cell, rates.call_seconds(&prediction));
+                }
+            }
+        }
+        let most = self.settings.time_budget.unwrap_or(Duration::MAX);
+        Duration::try_from_secs_f64(total).unwrap_or(Duration::MAX).min(most)
+    }
+
+    fn unit_seconds(&self, cell: &Cell, call: f64) -> f64 {
+        let s = &self.settings;
+        let rounds = f64::from(s.rounds);
+        let of_rounds = match cell.workload {
+            Workload::Attention | Workload::Forward => {
+                let sample = call.max(s.min_block(cell.cache).as_secs_f64());
+                sample * (WARMUP_SAMPLES + (rounds - 1.0) + rounds * s.samples_per_round as f64)
+            }
+            Workload::Decode => call * rounds * (cell.n_gen.unwrap_or(1) as f64 + 1.0),
+            Workload::Generate => call * rounds * (cell.seq_len as f64 + 1.0),
+        };
+        of_rounds.min(s.cell_timeout.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        measure::Direction,
+        spec::DeviceKind,
+        sweep::{
+            plan::{Overrides, RunFacts},
+            profile::parse,
+        },
+    };
+
+    #[test]
+    fn a_layer_takes_its_blocks_and_a_model_its_tokens() {
+        let text = "description='x'\n[measure]\nrounds=2\nsamples_per_round=3\nmin_block='1s'\n\
+                    [defaults]\nvariants='softmax'\nworkload=['attention','decode']\nn_gen=9";
+        let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
+        let plan = Plan::new(&parse("t", text).expect("profile"), &Overrides::default(), &facts).expect("plan");
+        let predict = |_: &Cell| {
+            Ok(Prediction {
+                state_bytes: 0,
+                memory_bytes: 0,
+                flops: 5e9,
+                bytes_moved: 1.0,
+                footprint_bytes: 0,
+                direction: Direction::Read,
+            })
+        };
+        // 0.5 s a call. Layer: 4 + 1 discarded and 6 kept blocks of 1 s; model: 2 rounds of 10 tokens.
+        assert_eq!(plan.estimate(predict, &AssumedRates::default()), Duration::from_secs(11 + 10));
+        assert_eq!(plan.estimate(|_| Err("no".to_owned()), &AssumedRates::default()), Duration::ZERO);
+    }
+}

@@ -1,0 +1,139 @@
+//! What profiles come to.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    spec::SizeList,
+    sweep::profile::{embedded, load, parse},
+};
+
+const FACTS: RunFacts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 2, seed: 7 };
+
+fn plan(sweep: &str) -> Result<Plan, PlanError> {
+    let profile = parse("test", &format!("description = 'x'\n{sweep}")).unwrap_or_else(|e| panic!("{e}"));
+    Plan::new(&profile, &Overrides::default(), &FACTS)
+}
+
+fn refusal(sweep: &str) -> String {
+    plan(sweep).map(|_| String::new()).unwrap_or_else(|e| e.to_string())
+}
+
+#[test]
+fn every_embedded_profile_makes_a_plan() {
+    for (name, _) in embedded() {
+        let profile = load(name).unwrap_or_else(|e| panic!("{e}"));
+        let plan = Plan::new(&profile, &Overrides::default(), &FACTS).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(plan.cells().count() > 10, "{name}");
+    }
+}
+
+#[test]
+fn equal_cells_are_one_and_groups_differ_only_in_what_is_compared() {
+    let plan = plan("[defaults]\nvariants=['softmax','elu','t2r']\nfeature_dim=[16,32]\nbatch=[1,2]\nseq_len=64")
+        .expect("plan");
+    // softmax and elu ignore the feature size: 1 + 1 + 2 cells at each of two batches.
+    assert_eq!(plan.groups.len(), 2);
+    for group in &plan.groups {
+        assert_eq!((group.cells.len(), group.units.len()), (4, 4));
+        assert!((0..4).all(|i| group.twin_of(i) == Some(0)));
+    }
+}
+
+#[test]
+fn one_generation_is_one_unit_from_short_to_long() {
+    let plan = plan("[defaults]\nworkload='generate'\nvariants=['softmax','elu']\nseq_len=[64,16,32]").expect("plan");
+    assert_eq!(plan.groups.len(), 1);
+    let group = &plan.groups[0];
+    assert_eq!(group.units.len(), 2);
+    for unit in &group.units {
+        let lengths: Vec<usize> = unit.iter().map(|i| group.cells[*i].seq_len).collect();
+        assert_eq!(lengths, [16, 32, 64]);
+    }
+    for (i, cell) in group.cells.iter().enumerate() {
+        let twin = &group.cells[group.twin_of(i).expect("softmax is in the grid")];
+        assert_eq!((twin.variant.name.as_str(), twin.seq_len), ("softmax", cell.seq_len));
+    }
+}
+
+#[test]
+fn columns_that_do_not_apply_are_blank() {
+    let plan =
+        plan("[defaults]\nworkload=['attention','forward','decode','generate']\nvariants='softmax'").expect("plan");
+    let of = |w: Workload| plan.cells().find(|c| c.workload == w).expect("there");
+    assert!(of(Workload::Attention).model.is_none() && of(Workload::Attention).cache.is_some());
+    assert!(of(Workload::Forward).n_gen.is_none() && of(Workload::Forward).n_prompt.is_none());
+    let decode = of(Workload::Decode);
+    assert_eq!((decode.n_gen, decode.n_prompt, decode.cache, decode.head_dim), (Some(32), None, None, 64));
+    let generate = of(Workload::Generate);
+    assert_eq!((generate.n_gen, generate.n_prompt, generate.cache), (None, Some(1), None));
+    assert_eq!(generate.model.map(|m| (m.n_layers, m.d_model, m.ffn_dim, m.vocab_size)), Some((6, 512, 2048, 32_000)));
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_way_out() {
+    assert!(refusal("[defaults]\nn_heads=8\nn_kv_heads=3").contains("does not divide n_heads 8"));
+    assert!(refusal("[defaults]\nn_heads=7").contains("not a multiple of n_heads 7"));
+    assert!(refusal("[defaults]\nworkload='decode'\npositions='rotary'\nhead_dim=63").contains("odd"));
+    assert!(refusal("[defaults]\ncausal=false").contains("forward alone"));
+    assert!(refusal("[defaults]\nworkload='forward'\nvariants='window:4'\ncausal=false").contains("looks back"));
+    assert!(refusal("[defaults]\nvariants='softmx'").contains("'softmax'"));
+    assert!(refusal("[defaults]\nvariants=[]").contains("empty"));
+    assert!(refusal("[defaults]\nseq_len=18446744073709551615").contains("mistyped"));
+    assert!(refusal("[defaults]\nn_layers=0\nworkload='decode'").contains("n_layers is 0"));
+    assert!(refusal("[measure]\nrounds=0").contains("rounds is 0"));
+}
+
+#[test]
+fn flags_cover_sweeps_and_workloads_pick_among_them() {
+    let profile = load("quick").expect("embedded");
+    let mut overrides = Overrides::default();
+    overrides.sweep.workload = Some(vec![Workload::Decode, Workload::Generate]);
+    overrides.sweep.batch = Some(SizeList(vec![3]));
+    let plan = Plan::new(&profile, &overrides, &FACTS).expect("plan");
+    assert!(plan.cells().all(|c| c.batch_size == 3));
+    // Decode is the profile's sweep with its 4 layers; generate is no sweep of it and has the defaults.
+    let layers = |w| plan.cells().find(|c| c.workload == w).and_then(|c| c.model).map(|m| m.n_layers);
+    assert_eq!((layers(Workload::Decode), layers(Workload::Generate)), (Some(4), Some(6)));
+    assert!(plan.cells().all(|c| !matches!(c.workload, Workload::Attention | Workload::Forward)));
+}
+
+#[test]
+fn the_fingerprint_is_of_what_gives_numbers_their_meaning() {
+    let of = |text: &str| plan(text).expect("plan").fingerprint();
+    let base = of("[defaults]\nbatch=1");
+    assert_eq!(base.len(), 8);
+    assert_eq!(base, of("[measure]\ntime_budget='1h'\nmemory_budget='1GiB'\n[defaults]\nbatch=[1]"));
+    assert_ne!(base, of("[measure]\nci_target='1%'\n[defaults]\nbatch=1"));
+    assert_ne!(base, of("[defaults]\nbatch=2"));
+    let run = plan("").expect("plan").run_id(SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800), 1);
+    assert!(run.starts_with("20260131T120000Z-"), "{run}");
+    assert_eq!(fingerprint_of(&run), Some(plan("").expect("plan").fingerprint().as_str()));
+    assert_eq!(fingerprint_of("nonsense"), None);
+}
+
+proptest! {
+    #[test]
+    fn no_size_makes_planning_panic(sizes in prop::collection::vec(prop_oneof![1usize..100, any::<usize>()], 12)) {
+        let mut fields = SweepFields {
+            workload: Some(Workload::ALL.to_vec()),
+            batch: Some(SizeList(vec![sizes[0]])),
+            seq_len: Some(SizeList(vec![sizes[1]])),
+            feature_dim: Some(SizeList(vec![sizes[2]])),
+            ..SweepFields::default()
+        };
+        fields.n_heads = Some(sizes[3]);
+        fields.n_kv_heads = Some(sizes[4]);
+        fields.head_dim = Some(sizes[5]);
+        fields.n_layers = Some(sizes[6]);
+        fields.d_model = Some(sizes[7]);
+        fields.ffn_dim = Some(sizes[8]);
+        fields.vocab_size = Some(sizes[9]);
+        fields.n_prompt = Some(sizes[10]);
+        fields.n_gen = Some(sizes[11]);
+        let overrides = Overrides { sweep: fields, ..Overrides::default() };
+        let _ = Plan::new(&Profile::default(), &overrides, &FACTS);
+    }
+}
