@@ -2,6 +2,7 @@
 //! and what it costs.
 
 pub mod attention;
+pub mod bench;
 pub mod kernels;
 pub mod measure;
 pub mod model;
