@@ -63,7 +63,7 @@ pub fn devices(cpu_name: &str) -> Vec<DeviceInfo> {
 ///
 /// # Errors
 /// The reason why not.
-pub fn computes_in(kind: DeviceKind, dtype: DType) -> Result<(), String> {
+pub(super) fn computes_in(kind: DeviceKind, dtype: DType) -> Result<(), String> {
     match (kind, dtype) {
         (DeviceKind::Cpu, DType::F16 | DType::Bf16) => {
             Err(format!("the CPU has no {dtype} arithmetic here: it would widen to f32; use --dtype f32 or a GPU"))

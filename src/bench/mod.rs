@@ -1,43 +1,97 @@
 //! The crossing of sweeping and computing: turns a cell into timed calls on tensors and slices.
 
+mod check;
+mod costs;
 mod device;
+mod dump;
+mod layer;
+mod memory;
+mod whole_model;
 
-pub use device::{DeviceInfo, OpenDevice, devices, open};
+use std::path::PathBuf;
 
 use candle_core::Device;
 
+pub use device::{DeviceInfo, OpenDevice, devices, open};
+
 use crate::{
-    spec::Cell,
+    attention::{Heads, Resolved},
+    measure::{Clock, MonotonicClock},
+    spec::{Cell, Workload},
     sweep::{CheckReport, Executor, Measured, Prediction, VisitError, VisitRequest},
 };
 
 /// Runs cells on one device.
 pub struct Bench {
     device: Device,
-    dump: Option<std::path::PathBuf>,
+    dump: Option<PathBuf>,
     stop: Box<dyn Fn() -> bool>,
+    clock: Box<dyn Clock>,
+    cache_bytes: u64,
 }
 
 impl Bench {
     /// On an opened device; `dump` is a folder that receives what the checks saw, `stop` says when the user has asked
     /// to end.
     #[must_use]
-    pub fn new(device: Device, dump: Option<std::path::PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
-        Self { device, dump, stop }
+    pub fn new(device: Device, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
+        Self { device, dump, stop, clock: Box::new(MonotonicClock::default()), cache_bytes: costs::last_level_cache() }
     }
 }
 
 impl Executor for Bench {
-    fn predict(&self, _cell: &Cell) -> Result<Prediction, String> {
-        let _ = (&self.device, &self.dump, &self.stop);
-        Err("not yet".to_owned())
+    fn predict(&self, cell: &Cell) -> Result<Prediction, String> {
+        device::computes_in(cell.device_kind, cell.dtype)?;
+        costs::predict(cell, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
     }
 
-    fn check(&mut self, _cell: &Cell) -> Result<CheckReport, VisitError> {
-        Err(VisitError::Failed("not yet".to_owned()))
+    fn check(&mut self, cell: &Cell) -> Result<CheckReport, VisitError> {
+        let checked = check::check(cell, &self.device).map_err(|e| failed(&e))?;
+        if let Some(folder) = &self.dump {
+            let written = dump::write(folder, cell, &checked);
+            written.map_err(|e| VisitError::Failed(format!("--dump {}: {e}", folder.display())))?;
+        }
+        Ok(checked.report)
     }
 
-    fn visit(&mut self, _unit: &[&Cell], _request: &VisitRequest) -> Result<Vec<Measured>, VisitError> {
-        Err(VisitError::Failed("not yet".to_owned()))
+    fn visit(&mut self, unit: &[&Cell], request: &VisitRequest) -> Result<Vec<Measured>, VisitError> {
+        let Some(cell) = unit.first() else { return Ok(Vec::new()) };
+        let visit = Visiting { device: &self.device, clock: self.clock.as_ref(), stop: self.stop.as_ref(), request };
+        let measured = match cell.workload {
+            Workload::Attention => layer::attention(cell, self.cache_bytes, &visit).map(|m| vec![m]),
+            Workload::Forward => layer::forward(cell, self.cache_bytes, &visit).map(|m| vec![m]),
+            Workload::Decode => whole_model::decode(cell, &visit).map(|m| vec![m]),
+            Workload::Generate => whole_model::generate(unit, &visit),
+        };
+        let measured = measured.map_err(|e| failed(&e))?;
+        if (self.stop)() && measured.iter().any(|m| m.samples_ns.is_empty()) {
+            return Err(VisitError::Interrupted);
+        }
+        Ok(measured)
     }
+}
+
+/// What every workload needs to make a visit.
+struct Visiting<'a> {
+    device: &'a Device,
+    clock: &'a dyn Clock,
+    stop: &'a dyn Fn() -> bool,
+    request: &'a VisitRequest,
+}
+
+fn failed(e: &candle_core::Error) -> VisitError {
+    let text = e.to_string();
+    match text.to_lowercase().contains("out of memory") {
+        true => VisitError::OutOfMemory(text),
+        false => VisitError::Failed(text),
+    }
+}
+
+fn heads(cell: &Cell) -> Heads {
+    Heads { n_heads: cell.n_heads, n_kv_heads: cell.n_kv_heads, head_dim: cell.head_dim }
+}
+
+/// A cell's variant is resolved already: the planner did it.
+fn resolved(cell: &Cell) -> Resolved {
+    Resolved { spec: cell.variant.clone(), feature_dim: cell.feature_dim }
 }

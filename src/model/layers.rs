@@ -150,7 +150,7 @@ pub fn sinusoidal_table(n: usize, width: usize, dtype: DType, device: &Device) -
 /// One entry of the sinusoidal table.
 pub(crate) fn sinusoid(position: usize, i: usize, width: usize) -> f64 {
     let angle = position as f64 / 10_000f64.powf((i / 2 * 2) as f64 / width as f64);
-    if i % 2 == 0 { angle.sin() } else { angle.cos() }
+    if i.is_multiple_of(2) { angle.sin() } else { angle.cos() }
 }
 
 /// Angle of rotary pair `i` of a head of width `d` at `position`.

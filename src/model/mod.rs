@@ -8,4 +8,4 @@ mod session;
 pub use decoder::{Block, Decoder, Setup, greedy, last_position};
 pub use layers::{FeedForward, NormLayer, Projection, rotary_tables, rotate, sinusoidal_table};
 pub use session::Session;
-pub(crate) use session::{fill_state, fill_tensors, with_slices};
+pub(crate) use session::{fill_state, fill_tensors};

@@ -77,6 +77,24 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Goes back to `depth`: KV caches forget what came after; recurrent states keep their sums, whose values cost
+    /// nothing.
+    pub fn rewind(&mut self, depth: usize) {
+        for layer in &mut self.layers {
+            match layer {
+                LayerState::Slices { state: State::KvCache(cache), .. } => cache.rewind(depth),
+                LayerState::Slices { state: State::Recurrent(r), .. } => r.position = depth,
+                LayerState::Tensors(
+                    TensorState::KvCache { seen: at, .. } | TensorState::Recurrent { position: at, .. },
+                ) => {
+                    *at = depth.min(*at);
+                }
+                LayerState::Slices { state: State::Empty, .. } | LayerState::Tensors(TensorState::Empty) => {}
+            }
+        }
+        self.position = depth;
+    }
+
     /// One token of every sequence: logits (b, vocab).
     ///
     /// # Errors

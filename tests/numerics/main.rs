@@ -4,3 +4,7 @@ mod attention;
 mod extremes;
 mod gradients;
 mod layers;
+mod model;
+
+#[global_allocator]
+static ALLOCATOR: t2r::measure::CountingAllocator = t2r::measure::CountingAllocator::new();

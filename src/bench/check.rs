@@ -1,0 +1,176 @@
+//! Before a cell is timed: its code against the f64 formula, at a small size with the same shapes otherwise.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::{heads, layer, whole_model};
+use crate::{
+    attention::{
+        CHUNK, Mask, Token,
+        oracle::{Inputs, attend},
+        tensor_dtype,
+    },
+    model::{Decoder, Session, oracle},
+    params::Params,
+    spec::{Cell, DType, Workload},
+    sweep::CheckReport,
+};
+
+/// Sequences, and tokens of a step or a model, that a check computes at the most.
+const MAX_BATCH: usize = 2;
+const MAX_STEPS: usize = 9;
+/// Layers and vocabulary entries of a checked model.
+const MAX_LAYERS: usize = 2;
+const MAX_VOCAB: usize = 256;
+
+/// A check with all that went into it, for `--dump`.
+pub(super) struct Checked {
+    pub(super) report: CheckReport,
+    pub(super) tensors: BTreeMap<String, Tensor>,
+    /// Sizes of the check where they are not the cell's.
+    pub(super) batch_size: usize,
+    pub(super) n_tokens: usize,
+    pub(super) tolerance: f64,
+}
+
+/// Runs the check of the cell's workload.
+pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
+    match cell.workload {
+        Workload::Attention | Workload::Forward => check_layer(cell, device),
+        Workload::Decode | Workload::Generate => check_model(cell, device),
+    }
+}
+
+/// Error relative to the largest output that rounding alone may cause in a well-conditioned row.
+fn tolerance(dtype: DType, n_layers: usize) -> f64 {
+    let one_layer = match dtype {
+        DType::F32 => 1e-4,
+        DType::F16 => 1e-2,
+        DType::Bf16 => 8e-2,
+    };
+    one_layer * (1 + n_layers) as f64
+}
+
+fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
+    let batch = cell.batch_size.min(MAX_BATCH);
+    let longest = if cell.workload == Workload::Forward { CHUNK + 5 } else { MAX_STEPS };
+    let n = cell.seq_len.min(longest);
+    let (attention, params) = layer::build(cell, device)?;
+    let stepper = attention.stepper()?;
+    let parts = layer::inputs(cell, batch, n, stepper.input_dim(), "check");
+    let qkv = layer::qkv(&parts, cell, device)?;
+    let mask = if cell.causal { Mask::Causal } else { Mask::Full { source_lengths: None } };
+    let out = match cell.workload {
+        Workload::Forward => attention.forward(&qkv, &mask)?,
+        _ if matches!(device, Device::Cpu) => folded(cell, &parts, batch, n, stepper.as_ref())?,
+        _ => {
+            let mut state = attention.tensor_state(batch, n, tensor_dtype(cell.dtype), device)?;
+            attention.extend(&qkv, &mut state)?
+        }
+    };
+    let wide = |t: &Tensor| -> Result<Vec<f64>> { t.flatten_all()?.to_dtype(candle_core::DType::F64)?.to_vec1() };
+    let inputs = Inputs {
+        batch,
+        n,
+        source: n,
+        input_dim: stepper.input_dim(),
+        value_dim: cell.head_dim,
+        q: wide(&qkv.q)?,
+        k: wide(&qkv.k)?,
+        v: wide(&qkv.v)?,
+    };
+    let want = attend(&stepper.weights(), heads(cell), &inputs, &mask);
+    let tolerance = tolerance(cell.dtype, 0);
+    let report = compare(&wide(&out)?, &want.out, tolerance, |i| want.condition[i / cell.head_dim]);
+    let shape = out.dims().to_vec();
+    let reference = Tensor::from_vec(want.out, shape, &Device::Cpu)?;
+    let mut tensors = dumped(&params);
+    for (name, tensor) in [("q", &qkv.q), ("k", &qkv.k), ("v", &qkv.v), ("out", &out), ("reference", &reference)] {
+        tensors.insert(name.to_owned(), tensor.clone());
+    }
+    Ok(Checked { report, tensors, batch_size: batch, n_tokens: n, tolerance })
+}
+
+/// The step folded over the inputs, laid out as a forward is.
+fn folded(
+    cell: &Cell,
+    parts: &[(Vec<f32>, [usize; 4]); 3],
+    batch: usize,
+    n: usize,
+    stepper: &dyn crate::attention::Stepper,
+) -> Result<Tensor> {
+    let (h, d) = (cell.n_heads, cell.head_dim);
+    let mut state = stepper.state(batch, n);
+    let mut scratch = vec![0.0; stepper.scratch_len(batch)];
+    let mut out = vec![0.0; batch * h * d];
+    let mut steps = Vec::with_capacity(n);
+    for t in 0..n {
+        let [q, k, v] = parts.each_ref().map(|(data, [_, _, _, width])| -> Vec<f32> {
+            data.chunks(n * width).flat_map(|rows| rows[t * width..][..*width].iter().copied()).collect()
+        });
+        stepper.step(Token { q: &q, k: &k, v: &v }, &mut state, &mut scratch, &mut out)?;
+        steps.push(Tensor::from_slice(&out, (batch, h, 1, d), &Device::Cpu)?);
+    }
+    Tensor::cat(&steps, 2)
+}
+
+fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
+    let batch = cell.batch_size.min(MAX_BATCH);
+    let n = cell.seq_len.min(MAX_STEPS);
+    let mut setup = whole_model::setup(cell, n)?;
+    setup.shape.n_layers = setup.shape.n_layers.min(MAX_LAYERS);
+    setup.shape.vocab_size = setup.shape.vocab_size.min(MAX_VOCAB);
+    let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
+    let model = Decoder::new(&setup, &mut params)?;
+    let ids: Vec<u32> = (0..batch * n).map(|i| ((i * i + 3 * i + 1) % setup.shape.vocab_size) as u32).collect();
+    let mut session = Session::new(&model, batch, n)?;
+    let mut steps = Vec::with_capacity(n);
+    for t in 0..n {
+        let now: Vec<u32> = (0..batch).map(|b| ids[b * n + t]).collect();
+        steps.push(session.step(&now)?.unsqueeze(1)?);
+    }
+    let out = Tensor::cat(&steps, 1)?;
+    let want = oracle::logits(&setup, &mut params, &ids, batch)?;
+    let got: Vec<f64> = out.flatten_all()?.to_dtype(candle_core::DType::F64)?.to_vec1()?;
+    let tolerance = tolerance(cell.dtype, setup.shape.n_layers);
+    let report = compare(&got, &want.logits, tolerance, |_| want.condition);
+    let mut tensors = dumped(&params);
+    tensors.insert("ids".to_owned(), Tensor::from_vec(ids, (batch, n), &Device::Cpu)?);
+    tensors.insert("reference".to_owned(), Tensor::from_vec(want.logits, out.shape(), &Device::Cpu)?);
+    tensors.insert("logits".to_owned(), out);
+    Ok(Checked { report, tensors, batch_size: batch, n_tokens: n, tolerance })
+}
+
+/// Parameters as a dump names them.
+fn dumped(params: &Params) -> BTreeMap<String, Tensor> {
+    params.tensors().iter().map(|(name, t)| (format!("param.{name}"), t.clone())).collect()
+}
+
+/// Largest errors, and whether every element is within `tolerance` × its condition × the largest reference value.
+fn compare(got: &[f64], want: &[f64], tolerance: f64, condition: impl Fn(usize) -> f64) -> CheckReport {
+    let scale = want.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
+    let mut report = CheckReport { max_abs_err: 0.0, max_rel_err: 0.0, passed: got.len() == want.len() };
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        let error = (g - w).abs();
+        report.max_abs_err = report.max_abs_err.max(error);
+        report.passed &= error <= tolerance * condition(i) * scale.max(1e-3);
+    }
+    report.max_rel_err = report.max_abs_err / scale.max(1e-3);
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_number_and_a_nan_fail_the_check() {
+        assert!(compare(&[1.0, 2.0], &[1.0, 2.0], 1e-4, |_| 1.0).passed);
+        let off = compare(&[1.0, 2.01], &[1.0, 2.0], 1e-4, |_| 1.0);
+        assert!(!off.passed && (off.max_abs_err - 0.01).abs() < 1e-12 && (off.max_rel_err - 0.005).abs() < 1e-12);
+        assert!(compare(&[1.0, 2.01], &[1.0, 2.0], 1e-4, |_| 100.0).passed);
+        assert!(!compare(&[f64::NAN], &[1.0], 1e-4, |_| 1.0).passed);
+        assert!(!compare(&[], &[1.0], 1e-4, |_| 1.0).passed);
+    }
+}

@@ -1,0 +1,174 @@
+//! What a cell costs before it is run: bytes of state, memory, floating-point operations, traffic. Pure arithmetic.
+
+use super::{heads, resolved};
+use crate::{
+    attention::{self, is_merged},
+    measure::{Direction, Machine},
+    spec::{Activation, CacheMode, Cell, ModelShape, Positions, Workload},
+    sweep::Prediction,
+};
+
+/// Last-level cache assumed where the machine does not say.
+const DEFAULT_CACHE: u64 = 32 << 20;
+
+/// States in rotation are this many times the last-level cache.
+const COLD_FACTOR: u64 = 4;
+
+/// Queries of softmax whose scores are in memory together, and the copies of them that are live at once.
+const SCORE_ROWS: f64 = 256.0 * 4.0;
+
+/// Bytes of the last-level cache.
+pub(super) fn last_level_cache() -> u64 {
+    Machine::detect(&[]).cache_l3_bytes.unwrap_or(DEFAULT_CACHE)
+}
+
+/// Independent states of `bytes` each that a cold cell rotates over, a warm one keeps 1.
+pub(super) fn rotation(cell: &Cell, bytes: u64, cache_bytes: u64) -> u64 {
+    match cell.cache {
+        Some(CacheMode::Cold) if bytes > 0 => (COLD_FACTOR * cache_bytes).div_ceil(bytes),
+        _ => 1,
+    }
+}
+
+/// Bytes of q, k, v of a whole sequence.
+pub(super) fn input_bytes(cell: &Cell) -> u64 {
+    let width = input_width(cell) as u64;
+    let tokens = (cell.batch_size as u64).saturating_mul(cell.seq_len as u64);
+    let per_token = (cell.n_heads + cell.n_kv_heads) as u64 * width + (cell.n_kv_heads * cell.head_dim) as u64;
+    tokens.saturating_mul(per_token).saturating_mul(cell.dtype.size_bytes() as u64)
+}
+
+/// Width of queries and keys as the layer takes them.
+fn input_width(cell: &Cell) -> usize {
+    match cell.feature_dim {
+        Some(m) if is_merged(&cell.variant) => m,
+        _ => cell.head_dim,
+    }
+}
+
+/// Everything, or `None` where a size overflows.
+pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
+    let state = |len: usize| attention::state_bytes(&resolved(cell), heads(cell), cell.batch_size, len, cell.dtype);
+    let size = cell.dtype.size_bytes() as f64;
+    let batch = cell.batch_size as f64;
+    match (cell.workload, cell.model) {
+        (Workload::Attention, _) => {
+            let one = state(cell.seq_len)?;
+            let all = one.checked_mul(rotation(cell, one, cache_bytes))?;
+            let direction = direction(cell);
+            let passes = if direction == Direction::ReadWrite { 2.0 } else { 1.0 };
+            Some(Prediction {
+                state_bytes: one,
+                memory_bytes: all,
+                flops: batch * step_flops(cell),
+                bytes_moved: passes * one as f64,
+                footprint_bytes: all.max(1),
+                direction,
+            })
+        }
+        (Workload::Forward, _) => {
+            let inputs = input_bytes(cell);
+            let all = inputs.checked_mul(rotation(cell, inputs, cache_bytes))?;
+            let n = cell.seq_len as f64;
+            let working = match cell.feature_dim {
+                Some(m) => 4.0 * 4.0 * batch * n * (2 * cell.n_heads * m.max(cell.head_dim)) as f64,
+                None => 4.0 * batch * cell.n_heads as f64 * (SCORE_ROWS * n + n * cell.head_dim as f64),
+            };
+            Some(Prediction {
+                state_bytes: state(cell.seq_len)?,
+                memory_bytes: bytes(all as f64 + working)?,
+                flops: batch * forward_flops(cell),
+                bytes_moved: inputs as f64 + size * batch * n * (cell.n_heads * cell.head_dim) as f64,
+                footprint_bytes: all.max(1),
+                direction: Direction::Read,
+            })
+        }
+        (_, Some(shape)) => {
+            let depth = cell.seq_len.checked_add(cell.n_prompt.unwrap_or(0))?;
+            let layers = shape.n_layers as u64;
+            let held = state(depth)?.checked_mul(layers)?;
+            let reserved = state(depth.checked_add(cell.n_gen.unwrap_or(0))?)?.checked_mul(layers)?;
+            let (weights, multiplied) = weights(cell, &shape);
+            let weight_bytes = size * weights;
+            let logits = 4.0 * batch * shape.vocab_size as f64;
+            let positions = match shape.positions {
+                Positions::Rotary => 0.0,
+                _ => size * depth as f64 * shape.d_model as f64,
+            };
+            let passes = if direction(cell) == Direction::ReadWrite { 2.0 } else { 1.0 };
+            Some(Prediction {
+                state_bytes: held,
+                memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits)?,
+                flops: batch * (2.0 * multiplied + shape.n_layers as f64 * step_flops(cell)),
+                bytes_moved: size * multiplied + passes * held as f64,
+                footprint_bytes: bytes(weight_bytes + held as f64)?,
+                direction: Direction::Read,
+            })
+        }
+        (_, None) => None,
+    }
+}
+
+/// Which way the state's traffic goes: sums are written back, caches are only read.
+fn direction(cell: &Cell) -> Direction {
+    if cell.feature_dim.is_some() { Direction::ReadWrite } else { Direction::Read }
+}
+
+/// Tokens a softmax query sees at the cell's depth.
+fn seen(cell: &Cell) -> f64 {
+    match cell.variant.name.as_str() {
+        "none" => 0.0,
+        "window" => {
+            let window = cell.variant.params.iter().find_map(|(_, v)| v.parse::<usize>().ok());
+            cell.seq_len.min(window.unwrap_or(cell.seq_len)) as f64
+        }
+        _ => cell.seq_len as f64,
+    }
+}
+
+/// Operations of φ for one query or key that is not merged away.
+fn map_flops(cell: &Cell, m: usize) -> f64 {
+    match is_merged(&cell.variant) || cell.variant.name == "elu" {
+        true => m as f64,
+        false => 2.0 * (m * cell.head_dim) as f64,
+    }
+}
+
+/// One step of one layer for one sequence: softmax 4·n·d per query head; linear 2·m·d to update a key head's sums and
+/// 2·m·d to read them per query head, and φ.
+fn step_flops(cell: &Cell) -> f64 {
+    let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    match cell.feature_dim {
+        Some(m) => (h + kv) * (2.0 * m as f64 * d + map_flops(cell, m)),
+        None => 4.0 * h * seen(cell) * d,
+    }
+}
+
+/// A whole sequence of one layer: causal softmax 4·d per visible pair, linear 4·m·d per token and head, and φ.
+fn forward_flops(cell: &Cell) -> f64 {
+    let (n, h, d) = (cell.seq_len as f64, cell.n_heads as f64, cell.head_dim as f64);
+    match cell.feature_dim {
+        Some(_) => n * step_flops(cell),
+        None => {
+            let w = seen(cell).min(n);
+            let pairs = if cell.causal { w * (w + 1.0) / 2.0 + (n - w) * w } else { n * w };
+            4.0 * h * d * pairs
+        }
+    }
+}
+
+/// Numbers in all weights, and those that one token is multiplied with.
+fn weights(cell: &Cell, shape: &ModelShape) -> (f64, f64) {
+    let (d, ffn, vocab) = (shape.d_model as f64, shape.ffn_dim as f64, shape.vocab_size as f64);
+    let (h, kv) = (cell.n_heads as f64, cell.n_kv_heads as f64);
+    let width = input_width(cell) as f64;
+    let attention = d * ((h + kv) * width + (h + kv) * cell.head_dim as f64);
+    let matrices = if shape.activation == Activation::Swiglu { 3.0 } else { 2.0 };
+    let multiplied = shape.n_layers as f64 * (attention + matrices * d * ffn) + vocab * d;
+    let embedding = if shape.tied_output { 0.0 } else { vocab * d };
+    (multiplied + embedding, multiplied)
+}
+
+fn bytes(value: f64) -> Option<u64> {
+    (value.is_finite() && value < u64::MAX as f64).then_some(value as u64)
+}

@@ -1,0 +1,165 @@
+//! Layer workloads: `attention`, one decode step in place, and `forward`, a whole sequence.
+
+use candle_core::{Device, Result, Tensor};
+
+use super::{
+    Visiting, costs, heads,
+    memory::{Watch, allocated_by},
+    resolved,
+};
+use crate::{
+    attention::{self, Attention, Heads, Mask, Qkv, State, Stepper, TensorState, Token, tensor_dtype},
+    measure::{Block, Ended, Schedule, sample},
+    model::{fill_state, fill_tensors},
+    params::{Init, Params, draw, named_rng},
+    spec::Cell,
+    stats,
+    sweep::Measured,
+};
+
+/// Random numbers that made-up contexts repeat: a prime, so that no two heads see the same.
+const TILE: usize = 65_521;
+
+/// Numbers that fill caches of the cell's context.
+pub(super) fn tile(cell: &Cell) -> Vec<f32> {
+    draw(&mut named_rng(cell.seed, "context"), TILE, Init::Normal(1.0))
+}
+
+/// The cell's layer.
+pub(super) fn build(cell: &Cell, device: &Device) -> Result<(Box<dyn Attention>, Params)> {
+    let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
+    let layer = attention::build(&resolved(cell), heads(cell), &mut params, "layer")?;
+    Ok((layer, params))
+}
+
+/// Random q, k, v (b, heads, n, width) in f32.
+pub(super) fn inputs(cell: &Cell, batch: usize, n: usize, width: usize, name: &str) -> [(Vec<f32>, [usize; 4]); 3] {
+    let Heads { n_heads, n_kv_heads, head_dim } = heads(cell);
+    [("q", n_heads, width), ("k", n_kv_heads, width), ("v", n_kv_heads, head_dim)].map(|(part, h, width)| {
+        let mut rng = named_rng(cell.seed, &format!("{name}.{part}"));
+        (draw(&mut rng, batch * h * n * width, Init::Normal(1.0)), [batch, h, n, width])
+    })
+}
+
+pub(super) fn qkv(inputs: &[(Vec<f32>, [usize; 4]); 3], cell: &Cell, device: &Device) -> Result<Qkv> {
+    let tensor = |i: usize| {
+        let (data, shape) = &inputs[i];
+        Tensor::from_slice(data, shape.as_slice(), device)?.to_dtype(tensor_dtype(cell.dtype))
+    };
+    Ok(Qkv { q: tensor(0)?, k: tensor(1)?, v: tensor(2)? })
+}
+
+/// One decode step at context depth `seq_len`, again and again at that depth.
+pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
+    let watch = Watch::start();
+    let (layer, _params) = build(cell, visit.device)?;
+    let stepper = layer.stepper()?;
+    let width = stepper.input_dim();
+    let token = inputs(cell, cell.batch_size, 1, width, "token");
+    if matches!(visit.device, Device::Cpu) {
+        return step_on_slices(cell, cache_bytes, visit, stepper.as_ref(), &token, watch);
+    }
+    let token = qkv(&token, cell, visit.device)?;
+    let one = layer.tensor_state(cell.batch_size, cell.seq_len, tensor_dtype(cell.dtype), visit.device)?;
+    let bytes = {
+        let mut full = one.clone();
+        fill_tensors(&mut full, cell.seq_len, &tile(cell))?;
+        full.used_bytes()
+    };
+    let n = costs::rotation(cell, bytes, cache_bytes) as usize;
+    let mut states = Vec::with_capacity(n);
+    for _ in 0..n {
+        let mut state = layer.tensor_state(cell.batch_size, cell.seq_len, tensor_dtype(cell.dtype), visit.device)?;
+        fill_tensors(&mut state, cell.seq_len, &tile(cell))?;
+        states.push(state);
+    }
+    let mut next = 0;
+    measure(visit, watch, Some(bytes), &mut || {
+        let state = &mut states[next];
+        if let TensorState::KvCache { seen, .. } = state {
+            *seen = cell.seq_len - 1;
+        }
+        layer.extend(&token, state)?;
+        next = (next + 1) % n;
+        visit.device.synchronize()
+    })
+}
+
+fn step_on_slices(
+    cell: &Cell,
+    cache_bytes: u64,
+    visit: &Visiting<'_>,
+    stepper: &dyn Stepper,
+    token: &[(Vec<f32>, [usize; 4]); 3],
+    watch: Watch,
+) -> Result<Measured> {
+    let batch = cell.batch_size;
+    let mut scratch = vec![0.0; stepper.scratch_len(batch)];
+    let mut out = vec![0.0; batch * cell.n_heads * cell.head_dim];
+    let (mut first, state_bytes) = allocated_by(|| stepper.state(batch, cell.seq_len));
+    fill_state(stepper, &mut first, &mut scratch, heads(cell), batch, cell.seq_len, &tile(cell))?;
+    let n = costs::rotation(cell, first.used_bytes(), cache_bytes) as usize;
+    let mut states = vec![first; n];
+    let token = Token { q: &token[0].0, k: &token[1].0, v: &token[2].0 };
+    let mut next = 0;
+    measure(visit, watch, state_bytes, &mut || {
+        let state = &mut states[next];
+        if let State::KvCache(cache) = state {
+            cache.rewind(cell.seq_len - 1);
+        }
+        stepper.step(token, state, &mut scratch, &mut out)?;
+        next = if next + 1 == n { 0 } else { next + 1 };
+        Ok(())
+    })
+}
+
+/// The layer over a whole sequence.
+pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
+    let watch = Watch::start();
+    let (layer, _params) = build(cell, visit.device)?;
+    let width = layer.stepper()?.input_dim();
+    let one = qkv(&inputs(cell, cell.batch_size, cell.seq_len, width, "sequence"), cell, visit.device)?;
+    let n = costs::rotation(cell, costs::input_bytes(cell), cache_bytes) as usize;
+    let copies = (0..n)
+        .map(|_| Ok(Qkv { q: one.q.force_contiguous()?, k: one.k.force_contiguous()?, v: one.v.force_contiguous()? }))
+        .collect::<Result<Vec<_>>>()?;
+    let mask = if cell.causal { Mask::Causal } else { Mask::Full { source_lengths: None } };
+    let mut next = 0;
+    measure(visit, watch, None, &mut || {
+        layer.forward(&copies[next], &mask)?;
+        next = (next + 1) % n;
+        visit.device.synchronize()
+    })
+}
+
+/// Times blocks of calls as the visit asks.
+fn measure(
+    visit: &Visiting<'_>,
+    mut watch: Watch,
+    state_bytes: Option<u64>,
+    call: &mut dyn FnMut() -> Result<()>,
+) -> Result<Measured> {
+    let request = visit.request;
+    let schedule = Schedule {
+        first: request.first,
+        block: request.iters_per_sample.map_or(Block::AtLeast(request.min_block), Block::Fixed),
+        samples: request.samples_per_round,
+        timeout: request.cell_timeout,
+    };
+    let mut between = || {
+        watch.look();
+        (visit.stop)()
+    };
+    let sampled = sample(visit.clock, &schedule, &mut between, call)?;
+    Ok(Measured {
+        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
+        samples_ns: sampled.samples_ns,
+        iters_per_sample: sampled.iters_per_sample,
+        warmup_count: sampled.warmup_count,
+        warmup_verified: sampled.warmup_verified,
+        first_ns: sampled.first_ns,
+        e2e_ns: None,
+        memory: watch.reading(state_bytes),
+        timed_out: sampled.ended == Ended::TimedOut,
+    })
+}

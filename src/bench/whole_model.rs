@@ -1,0 +1,152 @@
+//! Whole-model workloads: `decode`, tokens at a context depth, and `generate`, a whole generation with milestones.
+
+use candle_core::Result;
+
+use super::{
+    Visiting, heads, layer,
+    memory::{Watch, allocated_by},
+    resolved,
+};
+use crate::{
+    attention::tensor_dtype,
+    measure::{Block, Ended, Schedule, sample},
+    model::{Decoder, Session, Setup},
+    params::Params,
+    spec::Cell,
+    stats,
+    sweep::Measured,
+};
+
+/// Tokens a warm-up may take beyond those that are measured.
+const SPARE: usize = 32;
+
+/// Tokens discarded before the first generation of a cell.
+const GENERATE_WARMUP: usize = 4;
+
+/// The cell's model with room for `max_len` tokens.
+pub(super) fn setup(cell: &Cell, max_len: usize) -> Result<Setup> {
+    let Some(shape) = cell.model else { candle_core::bail!("{} needs the shape of a model", cell.workload) };
+    Ok(Setup { shape, heads: heads(cell), variant: resolved(cell), max_len })
+}
+
+fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
+    let mut params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
+    Decoder::new(&setup(cell, max_len)?, &mut params)
+}
+
+/// Bytes that the allocator hands out for all layers' states at exactly `depth` tokens; `None` off the CPU.
+fn state_bytes(model: &Decoder, batch: usize, depth: usize) -> Result<Option<u64>> {
+    if !matches!(model.device(), candle_core::Device::Cpu) {
+        return Ok(None);
+    }
+    let steppers = model.blocks().iter().map(|b| b.attention.stepper()).collect::<Result<Vec<_>>>()?;
+    let mut states = Vec::with_capacity(steppers.len());
+    let ((), bytes) = allocated_by(|| states.extend(steppers.iter().map(|s| s.state(batch, depth))));
+    Ok(bytes)
+}
+
+/// First ids of the batch: none alike where the vocabulary allows it.
+fn first_ids(cell: &Cell) -> Vec<u32> {
+    let vocab = cell.model.map_or(1, |m| m.vocab_size);
+    (0..cell.batch_size).map(|b| ((b * 7 + 1) % vocab) as u32).collect()
+}
+
+/// `n_gen` greedy tokens from context depth `seq_len`, each a sample of its own.
+pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
+    let mut watch = Watch::start();
+    let (depth, n_gen) = (cell.seq_len, cell.n_gen.unwrap_or(1));
+    let capacity = depth + n_gen + SPARE;
+    let model = model(cell, capacity, visit)?;
+    let state_bytes = state_bytes(&model, cell.batch_size, depth)?;
+    let mut session = Session::new(&model, cell.batch_size, capacity)?;
+    session.fill(depth, &layer::tile(cell))?;
+    let mut ids = first_ids(cell);
+    let mut step = |session: &mut Session<'_>| -> Result<()> {
+        ids = session.step_greedy(&ids)?;
+        Ok(())
+    };
+    let mut between = || {
+        watch.look();
+        (visit.stop)()
+    };
+    let timeout = visit.request.cell_timeout;
+    let schedule = |first, samples| Schedule { first, block: Block::Fixed(1), samples, timeout };
+    let mut warm = None;
+    if visit.request.first {
+        warm = Some(sample(visit.clock, &schedule(true, 0), &mut between, &mut || step(&mut session))?);
+    }
+    // The discarded token of the measured part stands just before the depth.
+    session.rewind(depth - 1);
+    let sampled = sample(visit.clock, &schedule(false, n_gen), &mut between, &mut || step(&mut session))?;
+    Ok(Measured {
+        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
+        samples_ns: sampled.samples_ns,
+        iters_per_sample: 1,
+        warmup_count: warm.as_ref().map_or(0, |w| w.warmup_count) + sampled.warmup_count,
+        warmup_verified: warm.as_ref().is_none_or(|w| w.warmup_verified),
+        first_ns: warm.and_then(|w| w.first_ns),
+        e2e_ns: None,
+        memory: watch.reading(state_bytes),
+        timed_out: sampled.ended == Ended::TimedOut,
+    })
+}
+
+/// One generation as long as the unit's longest cell, read off at every cell's length. The prompt is not timed.
+pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measured>> {
+    let mut watch = Watch::start();
+    let Some(cell) = unit.last() else { return Ok(Vec::new()) };
+    let (longest, prompt) = (cell.seq_len, cell.n_prompt.unwrap_or(1));
+    let model = model(cell, longest + prompt, visit)?;
+    let bytes =
+        unit.iter().map(|c| state_bytes(&model, c.batch_size, prompt + c.seq_len)).collect::<Result<Vec<_>>>()?;
+    let warmup_count = if visit.request.first { GENERATE_WARMUP } else { 1 };
+    let mut warmup = Vec::with_capacity(warmup_count);
+    let mut session = Session::new(&model, cell.batch_size, longest + prompt)?;
+    let mut ids = first_ids(cell);
+    for _ in 0..warmup_count.min(longest) {
+        let start = visit.clock.now();
+        ids = session.step_greedy(&ids)?;
+        warmup.push((visit.clock.now() - start).as_nanos() as f64);
+    }
+    let mut session = Session::new(&model, cell.batch_size, longest + prompt)?;
+    ids = first_ids(cell);
+    for _ in 0..prompt {
+        ids = session.step_greedy(&ids)?;
+    }
+    let mut tokens = Vec::with_capacity(longest);
+    let mut reached = Vec::with_capacity(longest);
+    let start = visit.clock.now();
+    let mut last = start;
+    let mut timed_out = false;
+    while tokens.len() < longest {
+        ids = session.step_greedy(&ids)?;
+        let now = visit.clock.now();
+        tokens.push((now - last).as_nanos() as f64);
+        reached.push((now - start).as_nanos() as f64);
+        last = now;
+        timed_out = now - start >= visit.request.cell_timeout && tokens.len() < longest;
+        if timed_out || (visit.stop)() {
+            break;
+        }
+    }
+    watch.look();
+    let memory = watch.reading(None);
+    let measured = unit.iter().zip(bytes).map(|(c, state_bytes)| {
+        let done = reached.get(c.seq_len - 1).copied();
+        let is_longest = c.seq_len == longest;
+        let mut memory = if is_longest { memory } else { Default::default() };
+        memory.state_bytes = state_bytes;
+        Measured {
+            figure_ns: done.map_or(0.0, |ns| ns / c.seq_len as f64),
+            samples_ns: done.map_or_else(Vec::new, |_| tokens[..c.seq_len].to_vec()),
+            iters_per_sample: 1,
+            warmup_count: warmup.len() as u32,
+            warmup_verified: true,
+            first_ns: warmup.first().copied().filter(|_| visit.request.first),
+            e2e_ns: done,
+            memory,
+            timed_out,
+        }
+    });
+    Ok(measured.collect())
+}

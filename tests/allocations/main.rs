@@ -1,0 +1,37 @@
+//! A decode step of attention in steady state allocates nothing, counted by the allocator. A binary of its own, with
+//! one test: the counters see the whole process.
+
+use candle_core::{DType, Device};
+use t2r::{
+    attention::{Heads, ResolveRequest, Token, build, resolve, variants},
+    measure::{CountingAllocator, allocation_count},
+    params::Params,
+    spec::VariantSpec,
+};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
+
+#[test]
+fn a_thousand_steps_allocate_nothing() {
+    // Large enough that the steps go to the pool: 4 sequences of 8 heads of 64, 128 features.
+    let heads = Heads { n_heads: 8, n_kv_heads: 8, head_dim: 64 };
+    for info in variants() {
+        let request = ResolveRequest { head_dim: 64, feature_dim: Some(128), can_merge: true, causal: true };
+        let resolved = resolve(&VariantSpec::new(info.name), request).unwrap();
+        let mut params = Params::frozen(&Device::Cpu, DType::F32, 1);
+        let stepper = build(&resolved, heads, &mut params, "layer").unwrap().stepper().unwrap();
+        let (mut state, mut scratch) = (stepper.state(4, 1100), vec![0.0; stepper.scratch_len(4)]);
+        let input = vec![0.5f32; 4 * 8 * stepper.input_dim()];
+        let (v, mut out) = (vec![0.5f32; 4 * 8 * 64], vec![0.0; 4 * 8 * 64]);
+        let mut run = |n: usize| {
+            for _ in 0..n {
+                stepper.step(Token { q: &input, k: &input, v: &v }, &mut state, &mut scratch, &mut out).unwrap();
+            }
+        };
+        run(50); // the pool starts with the first
+        let before = allocation_count().expect("the counting allocator is installed");
+        run(1000);
+        assert_eq!(allocation_count().unwrap() - before, 0, "{}", info.name);
+    }
+}

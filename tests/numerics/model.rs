@@ -1,0 +1,118 @@
+//! Decoders of every shape: parallel forward, incremental decoding and the f64 model agree.
+
+use candle_core::{DType, Device, Tensor};
+use t2r::{
+    attention::{Heads, ResolveRequest, resolve},
+    model::{Decoder, Session, Setup, oracle},
+    params::Params,
+    spec::{Activation, ModelShape, Norm, Positions, VariantSpec},
+};
+
+use crate::layers::{every_variant, flat};
+
+const HEADS: Heads = Heads { n_heads: 4, n_kv_heads: 2, head_dim: 6 };
+
+fn setup(spec: &VariantSpec, norm: Norm, positions: Positions, activation: Activation, tied: bool) -> Option<Setup> {
+    let can_merge = positions != Positions::Rotary;
+    let request = ResolveRequest { head_dim: 6, feature_dim: Some(4), can_merge, causal: true };
+    let variant = resolve(spec, request).ok()?;
+    let shape = ModelShape {
+        n_layers: 2,
+        d_model: 16,
+        ffn_dim: 20,
+        vocab_size: 23,
+        norm,
+        positions,
+        activation,
+        tied_output: tied,
+    };
+    Some(Setup { shape, heads: HEADS, variant, max_len: 12 })
+}
+
+/// Largest difference of forward and of stepping from the f64 model, over its largest logit and its condition.
+fn errors(setup: &Setup, batch: usize, n: usize) -> (f64, f64) {
+    let mut params = Params::frozen(&Device::Cpu, DType::F32, 5);
+    let model = Decoder::new(setup, &mut params).unwrap();
+    let ids: Vec<u32> = (0..batch * n).map(|i| (i * i + 3) as u32 % 23).collect();
+    let forward = flat(&model.forward(&Tensor::from_vec(ids.clone(), (batch, n), &Device::Cpu).unwrap()).unwrap());
+    let mut session = Session::new(&model, batch, n).unwrap();
+    let steps: Vec<Tensor> = (0..n)
+        .map(|t| {
+            let now: Vec<u32> = (0..batch).map(|b| ids[b * n + t]).collect();
+            session.step(&now).unwrap().unsqueeze(1).unwrap()
+        })
+        .collect();
+    let stepped = flat(&Tensor::cat(&steps, 1).unwrap());
+    let want = oracle::logits(setup, &mut params, &ids, batch).unwrap();
+    let scale = want.condition * want.logits.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
+    let worst = |got: &[f32]| {
+        assert_eq!(got.len(), want.logits.len());
+        got.iter().zip(&want.logits).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs() / scale))
+    };
+    (worst(&forward), worst(&stepped))
+}
+
+#[test]
+fn every_variant_in_every_kind_of_model() {
+    let kinds = [
+        (Norm::LayerNorm, Positions::Learned, Activation::Gelu, true),
+        (Norm::RmsNorm, Positions::Rotary, Activation::Swiglu, false),
+        (Norm::LayerNorm, Positions::Sinusoidal, Activation::Relu, false),
+    ];
+    for spec in every_variant() {
+        for (norm, positions, activation, tied) in kinds {
+            let Some(setup) = setup(&spec, norm, positions, activation, tied) else {
+                // Only T2R's merge has a kind of model in which it cannot be.
+                assert_eq!((spec.to_string().as_str(), positions), ("t2r:merged=true", Positions::Rotary));
+                continue;
+            };
+            for (batch, n) in [(1, 1), (3, 9)] {
+                let (forward, stepped) = errors(&setup, batch, n);
+                let what = format!("{spec} {norm} {positions} {activation} batch {batch} n {n}");
+                assert!(forward < 1e-4, "forward {what}: {forward:e}");
+                assert!(stepped < 1e-4, "steps {what}: {stepped:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn merged_and_unmerged_models_are_one_function() {
+    let make = |spec: &str| {
+        let setup = setup(&spec.parse().unwrap(), Norm::LayerNorm, Positions::Learned, Activation::Gelu, true).unwrap();
+        let mut params = Params::frozen(&Device::Cpu, DType::F32, 5);
+        let model = Decoder::new(&setup, &mut params).unwrap();
+        flat(&model.forward(&Tensor::from_vec(vec![1u32, 5, 9, 2], (1, 4), &Device::Cpu).unwrap()).unwrap())
+    };
+    let (merged, unmerged) = (make("t2r:merged=true"), make("t2r:merged=false"));
+    assert!(merged.iter().zip(&unmerged).all(|(a, b)| (a - b).abs() < 1e-4));
+    assert_ne!(merged, make("elu"));
+}
+
+#[test]
+fn every_parameter_of_a_trainable_model_gets_a_gradient() {
+    for spec in every_variant().into_iter().filter(|s| s.name != "none") {
+        let kind = (Norm::RmsNorm, Positions::Rotary, Activation::Swiglu);
+        let Some(setup) = setup(&spec, kind.0, kind.1, kind.2, false) else { continue };
+        let mut params = Params::trainable(&Device::Cpu, DType::F32, 5);
+        let model = Decoder::new(&setup, &mut params).unwrap();
+        let ids = Tensor::from_vec(vec![1u32, 5, 9, 2, 7], (1, 5), &Device::Cpu).unwrap();
+        let grads = model.forward(&ids).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        for (name, var) in params.vars() {
+            let grad = grads.get(var).unwrap_or_else(|| panic!("{spec}: {name} got no gradient"));
+            assert!(flat(grad).iter().all(|g| g.is_finite()), "{spec}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_session_refuses_a_wrong_batch_and_a_position_beyond_the_model() {
+    let setup = setup(&VariantSpec::new("elu"), Norm::LayerNorm, Positions::Learned, Activation::Gelu, true).unwrap();
+    let model = Decoder::new(&setup, &mut Params::frozen(&Device::Cpu, DType::F32, 5)).unwrap();
+    let mut session = Session::new(&model, 2, 20).unwrap();
+    assert!(session.step(&[1]).is_err());
+    for _ in 0..12 {
+        session.step(&[1, 2]).unwrap();
+    }
+    assert!(session.step(&[1, 2]).unwrap_err().to_string().contains("beyond the model's 12"));
+}
