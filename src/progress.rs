@@ -2,7 +2,7 @@
 //! that nothing is drawn while something is timed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, Write},
 };
 
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     spec::CellId,
-    sweep::{CellRecord, Event, GroupRecord, Plan, Sink, Status},
+    sweep::{CellRecord, Event, GroupRecord, Plan, Sink, Status, event::Warning},
 };
 
 /// Steps of the bar that one group takes.
@@ -41,6 +41,7 @@ pub struct Progress {
     labels: HashMap<CellId, String>,
     titles: Vec<String>,
     done: u64,
+    warned: HashSet<&'static str>,
 }
 
 impl Progress {
@@ -58,13 +59,13 @@ impl Progress {
         }
         let labels = plan.cells().map(|c| (c.id(), c.label())).collect();
         let title = |cells: &[crate::spec::Cell]| {
-            cells.first().map_or_else(String::new, |c| {
+            cells.last().map_or_else(String::new, |c| {
                 let cache = c.cache.map_or_else(String::new, |cache| format!(" · {cache}"));
                 format!("{} · batch {} · {}{cache}", c.workload, c.batch_size, c.seq_len)
             })
         };
         let titles = plan.groups.iter().map(|g| title(&g.cells)).collect();
-        Self { manner, bar, groups: plan.groups.len(), labels, titles, done: 0 }
+        Self { manner, bar, groups: plan.groups.len(), labels, titles, done: 0, warned: HashSet::new() }
     }
 
     fn line(&self, text: &str) {
@@ -81,10 +82,23 @@ impl Progress {
     }
 
     fn cell(&self, record: &CellRecord) {
-        if matches!(self.manner, Manner::Bar { verbose: true } | Manner::Lines { verbose: true }) {
+        if self.is_verbose() {
             let detail = if record.detail.is_empty() { String::new() } else { format!(": {}", record.detail) };
             self.line(&format!("  {} · {}{detail}", record.cell.label(), record.status));
         }
+    }
+
+    /// Each kind of warning is told once: all of them are in the rows.
+    fn warning(&mut self, warning: &Warning) {
+        let is_new = self.warned.insert(warning.code);
+        if is_new || self.is_verbose() {
+            let rest = if self.is_verbose() { "" } else { "; more of these are only counted" };
+            self.line(&format!("warning: {}{rest}", warning.text));
+        }
+    }
+
+    fn is_verbose(&self) -> bool {
+        matches!(self.manner, Manner::Bar { verbose: true } | Manner::Lines { verbose: true })
     }
 
     fn group(&mut self, group: &GroupRecord) {
@@ -116,11 +130,7 @@ impl Sink for Progress {
                 self.bar.set_message(format!("{label} · round {}", visit.round + 1));
             }
             Event::CellFinished(record) => self.cell(record),
-            Event::Warning(warning) => {
-                let about = warning.cell_id.as_ref().map_or("", |cell| self.label(cell));
-                let about = if about.is_empty() { String::new() } else { format!(" ({about})") };
-                self.line(&format!("warning: {}{about}", warning.text));
-            }
+            Event::Warning(warning) => self.warning(warning),
             Event::GroupFinished(group) => self.group(group),
             Event::RunFinished(_) => self.bar.finish_and_clear(),
             Event::GroupStarted(_) | Event::VisitFinished(_) => {}

@@ -3,6 +3,7 @@
 mod env;
 mod format;
 mod list;
+mod numbers;
 mod summary;
 
 pub use env::render_env;
