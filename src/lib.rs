@@ -3,10 +3,12 @@
 
 pub mod attention;
 pub mod bench;
+pub mod cli;
 pub mod kernels;
 pub mod measure;
 pub mod model;
 pub mod params;
+pub mod progress;
 pub mod report;
 pub mod spec;
 pub mod stats;

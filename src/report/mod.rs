@@ -2,6 +2,11 @@
 
 mod env;
 mod format;
+mod list;
+mod numbers;
+mod summary;
 
 pub use env::render_env;
 pub use format::Format;
+pub use list::Listing;
+pub use summary::render_summary;

@@ -127,7 +127,7 @@ pub struct RunFields {
     #[arg(long, value_name = "DEVICE", help_heading = "Where to run")]
     #[serde(deserialize_with = "text")]
     pub device: Option<DeviceSpec>,
-    /// Threads [built in: the physical cores].
+    /// Threads [built in: the cores this process may use].
     #[arg(long, value_name = "N", help_heading = "Where to run")]
     pub threads: Option<usize>,
     /// Seed of weights, inputs and order [built in: 0].

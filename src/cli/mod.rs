@@ -1,0 +1,108 @@
+//! The command line: what was asked for, resolved and carried out. Knows flags, layers of settings and streams; the
+//! exit codes themselves are `main`'s.
+
+mod args;
+mod layers;
+mod list;
+mod outputs;
+mod run;
+mod setup;
+mod stop;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Command, Line};
+
+/// How a command that could run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// As it should.
+    Done,
+    /// Some cells are not `ok`, and nobody waived that.
+    SomeNotOk,
+    /// The user asked to stop; files are complete as far as they go.
+    Interrupted,
+}
+
+/// Why a command did not run.
+#[derive(Debug)]
+pub enum Failure {
+    /// The parser refused the line, or answered with help or version.
+    Refused(clap::Error),
+    /// The options make no sense, together or alone.
+    Usage(String),
+    /// The options are right, the world is not.
+    CouldNotRun(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::CouldNotRun(error.into())
+    }
+}
+
+/// Shorthand for what every command answers.
+type Answer<T> = Result<T, Failure>;
+
+/// Carries out a command line.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failure> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parser = Line::command().color(args::colour_of(&args));
+    let matches = parser.clone().try_get_matches_from(args).map_err(Failure::Refused)?;
+    let line = Line::from_arg_matches(&matches).map_err(|e| Failure::Refused(e.with_cmd(&parser)))?;
+    if line.command.is_some() && !line.run.is_empty() {
+        return Err(Failure::Usage(
+            "options go behind the subcommand: t2r run --rounds 6, not t2r --rounds 6 run".into(),
+        ));
+    }
+    match line.command {
+        None => run::run(&line.run, line.talk),
+        Some(Command::Run(args)) => run::run(&args, line.talk),
+        Some(Command::List { what }) => list::list(&what),
+        Some(Command::Env { measure, format }) => list::env(measure, format),
+    }
+}
+
+/// Panics say where and why in one line, without a backtrace: inside a cell they become its status, and the run goes on.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("panic");
+        let place = panic.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
+        say(&format!("warning: {}{place}", message.lines().next().unwrap_or_default()));
+    }));
+}
+
+/// Tells an error and its causes on stderr.
+pub fn complain(error: &anyhow::Error) {
+    let mut text = format!("error: {error}");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // Transparent wrappers, and messages that quote their cause, would say it twice.
+        if !last.contains(&cause) {
+            text.push_str(&format!("\n  because: {cause}"));
+        }
+        last = cause;
+    }
+    say(&text);
+}
+
+/// Writes a line to stderr. Where stderr is gone there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Writes an answer to stdout.
+fn answer(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,91 @@
+//! The files of a run: opened, or taken up again, before anything is measured.
+
+use std::{collections::HashMap, path::Path, time::SystemTime};
+
+use super::{Answer, Failure, args::RunArgs, say};
+use crate::{
+    store::{
+        CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Output, Resumed, SamplesFile, journal_path,
+        resume, retain_cells, state_dir,
+    },
+    sweep::Plan,
+};
+
+/// Open files, the name of the run and what an earlier process left.
+pub(super) struct Opened {
+    pub(super) files: Files,
+    pub(super) run_id: String,
+    pub(super) resumed: Resumed,
+}
+
+/// Opens every output of a run, or fails before any harm is done.
+pub(super) fn open(args: &RunArgs, plan: &Plan) -> Answer<Opened> {
+    refuse_twice(args)?;
+    if let Some(dir) = &args.dump {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| anyhow::Error::new(e).context(format!("cannot write {}", dir.display())))?;
+    }
+    let cells = args.resume.as_ref().or(args.csv.as_ref());
+    let journal = cells.filter(|c| *c != "-").and_then(|c| Some(journal_path(&state_dir()?, Path::new(c))));
+    let resumed = match &args.resume {
+        Some(file) => resume(Path::new(file), journal.as_deref(), plan)?,
+        None => Resumed::default(),
+    };
+    let existing = match (&args.resume, args.force) {
+        (Some(_), _) => Existing::Append,
+        (None, true) => Existing::Overwrite,
+        (None, false) => Existing::Refuse,
+    };
+    let other = |target: &Option<String>| -> Answer<Option<Output>> {
+        let Some(target) = target else { return Ok(None) };
+        if args.resume.is_some() && target != "-" {
+            retain_cells(Path::new(target), &resumed.rows)?;
+        }
+        Ok(Some(Output::open(target, existing)?))
+    };
+    // All are opened before the first is written to.
+    let samples = other(&args.samples_csv)?;
+    let json_lines = other(&args.jsonl)?;
+    let cells = cells.map(|c| Output::open(c, existing)).transpose()?;
+    let run_id = resumed.run_id.clone().unwrap_or_else(|| plan.run_id(SystemTime::now(), std::process::id()));
+    let files = Files {
+        cells: cells.map(CellsFile::begin).transpose()?,
+        samples: samples.map(SamplesFile::begin).transpose()?,
+        json_lines: json_lines.map(JsonLinesFile::begin),
+        journal: journal.and_then(|path| begin_journal(&path, &run_id, plan, &resumed)),
+    };
+    Ok(Opened { files, run_id, resumed })
+}
+
+/// A run can do without a journal, and says so.
+fn begin_journal(path: &Path, run_id: &str, plan: &Plan, resumed: &Resumed) -> Option<Journal> {
+    let header = JournalHeader { run_id: run_id.to_owned(), fingerprint: plan.fingerprint() };
+    Journal::begin(path, &header, &resumed.restored.visits).inspect_err(|e| no_journal(&e.to_string())).ok()
+}
+
+/// Warns that being killed would now cost more than a visit.
+pub(super) fn no_journal(why: &str) {
+    say(&format!("warning: no journal ({why}): if this run is killed, the group in hand starts anew"));
+}
+
+/// Two outputs in one file would be neither.
+fn refuse_twice(args: &RunArgs) -> Answer<()> {
+    let outputs = [
+        ("--csv", &args.csv),
+        ("--resume", &args.resume),
+        ("--samples-csv", &args.samples_csv),
+        ("--jsonl", &args.jsonl),
+    ];
+    let mut seen: HashMap<std::path::PathBuf, &str> = HashMap::new();
+    for (flag, target) in outputs {
+        let Some(target) = target else { continue };
+        let path = std::path::absolute(target).unwrap_or_else(|_| target.into());
+        if let Some(other) = seen.insert(path, flag) {
+            return Err(Failure::Usage(format!("{other} and {flag} both go to '{target}'; give each its own")));
+        }
+    }
+    match &args.resume {
+        Some(file) if file == "-" => Err(Failure::Usage("--resume needs a file, found '-'".into())),
+        _ => Ok(()),
+    }
+}

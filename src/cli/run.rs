@@ -1,0 +1,121 @@
+//! `run`: opens what was asked for, measures and sums up.
+
+use std::io::{self, IsTerminal};
+
+use super::{
+    Answer, Ending, Failure,
+    args::{RunArgs, Talk},
+    list,
+    outputs::{self, Opened},
+    say, setup, stop,
+};
+use crate::{
+    measure::{Build, LimitsCache, MonotonicClock, SystemObserver},
+    progress::{Manner, Progress},
+    report::render_summary,
+    spec::DeviceKind,
+    store::{Recorder, Row, RunInfo},
+    sweep::{Event, Outcome, Runner, Sink, World},
+};
+
+/// Measures.
+pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
+    let meta = meta_json(&args.meta)?;
+    let setup = setup::prepare(&args.plan)?;
+    if args.dry_run {
+        return list::cells(&setup, crate::report::Format::Table);
+    }
+    let Opened { files, run_id, resumed } = outputs::open(args, &setup.plan)?;
+    stop::listen()?;
+    let mut bench = setup.bench(args.dump.clone());
+    if !talk.quiet {
+        say(&setup.outlook(&bench));
+    }
+    let template = Row::template(&run_id, &Build::current(), &setup::machine(), &setup.device_facts(), &meta);
+    let mut recorder = Recorder::new(RunInfo { template, ci_target: setup.plan.settings.ci_target }, files);
+    let mut progress = Progress::new(&setup.plan, manner(talk));
+    let limits = (setup.device.spec.kind == DeviceKind::Cpu).then(|| LimitsCache::new(setup.n_threads));
+    let mut instruments = (MonotonicClock::default(), SystemObserver::default(), limits);
+    let runner = Runner {
+        plan: &setup.plan,
+        run_id,
+        memory_default: setup.memory_default,
+        restored: resumed.restored,
+        world: World {
+            executor: &mut bench,
+            instruments: &mut instruments,
+            sink: &mut Both(&mut recorder, &mut progress),
+            stop: &stop::asked,
+        },
+    };
+    let outcome = runner.run()?;
+    if let Some(why) = recorder.journal_error() {
+        outputs::no_journal(why);
+    }
+    let writes = [&args.csv, &args.resume, &args.samples_csv, &args.jsonl].iter().any(|o| o.is_some());
+    if !(talk.quiet && writes) {
+        let rows: Vec<Row> = resumed.rows.iter().chain(recorder.rows()).cloned().collect();
+        say(render_summary(&rows).trim_end());
+    }
+    Ok(ending(outcome, args.allow_failures))
+}
+
+fn ending(outcome: Outcome, allow_failures: bool) -> Ending {
+    match outcome {
+        o if o.interrupted => Ending::Interrupted,
+        o if o.cells_not_ok > 0 && !allow_failures => Ending::SomeNotOk,
+        _ => Ending::Done,
+    }
+}
+
+fn manner(talk: Talk) -> Manner {
+    match talk {
+        Talk { quiet: true, .. } => Manner::Silent,
+        Talk { verbose, .. } if io::stderr().is_terminal() => Manner::Bar { verbose },
+        Talk { verbose, .. } => Manner::Lines { verbose },
+    }
+}
+
+/// The user's pairs as the `meta` column holds them.
+fn meta_json(pairs: &[(String, String)]) -> Answer<String> {
+    let mut map = serde_json::Map::new();
+    for (key, value) in pairs {
+        if map.insert(key.clone(), value.clone().into()).is_some() {
+            return Err(Failure::Usage(format!("--meta {key} is given twice")));
+        }
+    }
+    Ok(if map.is_empty() { String::new() } else { serde_json::Value::Object(map).to_string() })
+}
+
+/// The recorder hears everything first: what is on disk matters more than what is on screen.
+struct Both<'a>(&'a mut Recorder, &'a mut Progress);
+
+impl Sink for Both<'_> {
+    fn on_event(&mut self, event: &Event) -> anyhow::Result<()> {
+        self.0.on_event(event)?;
+        self.1.on_event(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interruption_outranks_failure_and_failure_can_be_waived() {
+        let failed = Outcome { cells_not_ok: 1, ..Outcome::default() };
+        assert_eq!(ending(failed, false), Ending::SomeNotOk);
+        assert_eq!(ending(failed, true), Ending::Done);
+        assert_eq!(ending(Outcome { interrupted: true, ..failed }, true), Ending::Interrupted);
+        let skipped = Outcome { skipped_by_budget: 3, ..Outcome::default() };
+        assert_eq!(ending(skipped, false), Ending::Done);
+    }
+
+    #[test]
+    fn meta_is_one_object() {
+        let pairs = [("b", "2"), ("a", "x\"y")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(meta_json(&pairs).unwrap(), r#"{"a":"x\"y","b":"2"}"#);
+        assert_eq!(meta_json(&[]).unwrap(), "");
+        assert!(meta_json(&[pairs[0].clone(), pairs[0].clone()]).is_err());
+    }
+}
