@@ -54,7 +54,7 @@ impl LinearAttention {
         let d_v = sums.dim(D::Minus1)? - 1;
         let den = sums.narrow(D::Minus1, d_v, 1)?;
         let den = match self.map.normalizer() {
-            Normalizer::AddEpsilon(eps) => (den + f64::from(eps))?,
+            Normalizer::AddEpsilon(eps) => (den + eps)?,
             Normalizer::ClampMin(eps) => den.maximum(eps)?,
             Normalizer::SignedClamp(eps) => den.ge(0f32)?.where_cond(&den.maximum(eps)?, &den.minimum(-eps)?)?,
         };

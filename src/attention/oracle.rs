@@ -127,10 +127,10 @@ fn row_weights<'a>(
             let magnitude: f64 = features.iter().map(|k| sizes(&phi_q, k)).sum();
             let total: f64 = similarities.iter().sum();
             let den = match *normalizer {
-                Normalizer::AddEpsilon(eps) => total + f64::from(eps),
-                Normalizer::ClampMin(eps) => total.max(f64::from(eps)),
-                Normalizer::SignedClamp(eps) if total < 0.0 => total.min(-f64::from(eps)),
-                Normalizer::SignedClamp(eps) => total.max(f64::from(eps)),
+                Normalizer::AddEpsilon(eps) => total + eps,
+                Normalizer::ClampMin(eps) => total.max(eps),
+                Normalizer::SignedClamp(eps) if total < 0.0 => total.min(-eps),
+                Normalizer::SignedClamp(eps) => total.max(eps),
             };
             (similarities, den, (magnitude / den.abs()).max(1.0))
         }

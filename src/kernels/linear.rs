@@ -6,11 +6,11 @@ use super::{add_scaled, dot};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Normalizer {
     /// `den + ε`, for features that are never negative.
-    AddEpsilon(f32),
+    AddEpsilon(f64),
     /// `max(den, ε)`, for features that are never negative.
-    ClampMin(f32),
+    ClampMin(f64),
     /// `sign(den) · max(|den|, ε)` with sign(0) = +, for features of either sign.
-    SignedClamp(f32),
+    SignedClamp(f64),
 }
 
 impl Normalizer {
@@ -18,10 +18,10 @@ impl Normalizer {
     #[must_use]
     pub fn apply(self, den: f32) -> f32 {
         match self {
-            Self::AddEpsilon(eps) => den + eps,
-            Self::ClampMin(eps) => den.max(eps),
-            Self::SignedClamp(eps) if den < 0.0 => den.min(-eps),
-            Self::SignedClamp(eps) => den.max(eps),
+            Self::AddEpsilon(eps) => den + eps as f32,
+            Self::ClampMin(eps) => den.max(eps as f32),
+            Self::SignedClamp(eps) if den < 0.0 => den.min(-eps as f32),
+            Self::SignedClamp(eps) => den.max(eps as f32),
         }
     }
 }
