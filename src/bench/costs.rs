@@ -78,7 +78,11 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
                 state_bytes: state(cell.seq_len)?,
                 memory_bytes: bytes(all as f64 + working)?,
                 flops: batch * forward_flops(cell),
-                bytes_moved: inputs as f64 + size * batch * n * (cell.n_heads * cell.head_dim) as f64,
+                // The control that attends to nothing reads nothing.
+                bytes_moved: match cell.variant.name.as_str() {
+                    "none" => 0.0,
+                    _ => inputs as f64 + size * batch * n * (cell.n_heads * cell.head_dim) as f64,
+                },
                 footprint_bytes: all.max(1),
                 direction: Direction::Read,
             })
