@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Ending, answer,
-    args::ListWhat,
+    args::{ListWhat, Talk},
     say,
     setup::{self, Setup},
 };
@@ -16,12 +16,12 @@ use crate::{
 };
 
 /// Answers `list`.
-pub(super) fn list(what: &ListWhat) -> Answer<Ending> {
+pub(super) fn list(what: &ListWhat, talk: Talk) -> Answer<Ending> {
     match what {
         ListWhat::Profiles(form) => show(&profiles(), form.format),
         ListWhat::Variants(form) => show(&variant_list(), form.format),
         ListWhat::Devices(form) => show(&device_list(), form.format),
-        ListWhat::Cells { plan, form } => cells(&setup::prepare(plan)?, form.format),
+        ListWhat::Cells { plan, form } => cells(&setup::prepare(plan)?, form.format, talk),
     }
 }
 
@@ -37,10 +37,12 @@ pub(super) fn env(measure: bool, format: Format) -> Answer<Ending> {
 }
 
 /// Answers `list cells` and `--dry-run`: the cells on stdout, what they come to on stderr.
-pub(super) fn cells(setup: &Setup, format: Format) -> Answer<Ending> {
+pub(super) fn cells(setup: &Setup, format: Format, talk: Talk) -> Answer<Ending> {
     let bench = setup.bench(None);
     show(&cell_list(setup, &bench), format)?;
-    say(&setup.outlook(&bench));
+    if !talk.quiet {
+        say(&setup.outlook(&bench));
+    }
     Ok(Ending::Done)
 }
 

@@ -66,7 +66,7 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
     match line.command {
         None => run::run(&line.run, line.talk),
         Some(Command::Run(args)) => run::run(&args, line.talk),
-        Some(Command::List { what }) => list::list(&what),
+        Some(Command::List { what }) => list::list(&what, line.talk),
         Some(Command::Env { measure, format }) => list::env(measure, format),
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     measure::{Build, LimitsCache, MonotonicClock, SystemObserver},
     progress::{Manner, Progress},
-    report::render_summary,
+    report::{Format, render_summary},
     spec::DeviceKind,
     store::{Recorder, Row, RunInfo},
     sweep::{Event, Outcome, Runner, Sink, World},
@@ -23,7 +23,7 @@ pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
     let meta = meta_json(&args.meta)?;
     let setup = setup::prepare(&args.plan)?;
     if args.dry_run {
-        return list::cells(&setup, crate::report::Format::Table);
+        return list::cells(&setup, Format::Table, talk);
     }
     let Opened { files, run_id, resumed } = outputs::open(args, &setup.plan)?;
     stop::listen()?;

@@ -1,6 +1,8 @@
 //! The binary as its users meet it: exit codes, streams, files.
 
 mod files;
+#[cfg(unix)]
+mod leaving;
 mod listing;
 mod usage;
 
