@@ -1,5 +1,7 @@
 //! Numbers that must be right: every attention variant and the models built of them, against the f64 formulas.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
+
 mod attention;
 mod extremes;
 mod gradients;
