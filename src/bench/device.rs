@@ -46,6 +46,11 @@ pub fn open(spec: DeviceSpec) -> Result<OpenDevice, String> {
     }
 }
 
+/// The driver's name of a device, or how it was asked for.
+fn name(opened: &OpenDevice) -> String {
+    super::facts(&opened.device).name.unwrap_or_else(|| opened.spec.to_string())
+}
+
 /// Every device this binary can open now; the CPU is always the first.
 #[must_use]
 pub fn devices(cpu_name: &str) -> Vec<DeviceInfo> {
@@ -53,8 +58,8 @@ pub fn devices(cpu_name: &str) -> Vec<DeviceInfo> {
     let gpus = [DeviceKind::Cuda, DeviceKind::Metal].into_iter().flat_map(|kind| {
         (0..16)
             .map(move |index| DeviceSpec { kind, index })
-            .take_while(|spec| open(*spec).is_ok())
-            .map(|spec| DeviceInfo { spec, name: spec.to_string() })
+            .map_while(|spec| open(spec).ok())
+            .map(|opened| DeviceInfo { spec: opened.spec, name: name(&opened) })
     });
     std::iter::once(cpu).chain(gpus).collect()
 }

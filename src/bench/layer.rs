@@ -51,7 +51,7 @@ pub(super) fn qkv(inputs: &[(Vec<f32>, [usize; 4]); 3], cell: &Cell, device: &De
 
 /// One decode step at context depth `seq_len`, again and again at that depth.
 pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
-    let watch = Watch::start();
+    let watch = Watch::start(visit.device);
     let (layer, _params) = build(cell, visit.device)?;
     let stepper = layer.stepper()?;
     let width = stepper.input_dim();
@@ -115,7 +115,7 @@ fn step_on_slices(
 
 /// The layer over a whole sequence.
 pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
-    let watch = Watch::start();
+    let watch = Watch::start(visit.device);
     let (layer, _params) = build(cell, visit.device)?;
     let width = layer.stepper()?.input_dim();
     let one = qkv(&inputs(cell, cell.batch_size, cell.seq_len, width, "sequence"), cell, visit.device)?;

@@ -1,5 +1,8 @@
 //! Memory around a visit: what the allocator handed out, and the resident set at its peak.
 
+use candle_core::Device;
+
+use super::gpu;
 use crate::{
     measure::{live_bytes, peak_bytes, reset_peak, rss_bytes},
     sweep::MemoryReading,
@@ -7,14 +10,16 @@ use crate::{
 
 /// Watches from its making to [`Watch::reading`].
 pub(super) struct Watch {
+    device: Device,
     live_before: Option<u64>,
     rss_peak: Option<u64>,
 }
 
 impl Watch {
-    pub(super) fn start() -> Self {
+    pub(super) fn start(device: &Device) -> Self {
         reset_peak();
-        Self { live_before: live_bytes(), rss_peak: rss_bytes() }
+        gpu::reset_peak(device);
+        Self { device: device.clone(), live_before: live_bytes(), rss_peak: rss_bytes() }
     }
 
     /// Looks at the resident set; called between samples, outside of the timing.
@@ -25,7 +30,12 @@ impl Watch {
     pub(super) fn reading(mut self, state_bytes: Option<u64>) -> MemoryReading {
         self.look();
         let alloc_peak_bytes = peak_bytes().zip(self.live_before).map(|(peak, before)| peak.saturating_sub(before));
-        MemoryReading { state_bytes, alloc_peak_bytes, rss_peak_bytes: self.rss_peak, device_peak_bytes: None }
+        MemoryReading {
+            state_bytes,
+            alloc_peak_bytes,
+            rss_peak_bytes: self.rss_peak,
+            device_peak_bytes: gpu::peak_bytes(&self.device),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod costs;
 mod device;
 mod dump;
+mod gpu;
 mod layer;
 mod memory;
 mod whole_model;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use candle_core::Device;
 
 pub use device::{DeviceInfo, OpenDevice, devices, open};
+pub use gpu::{GpuFacts, facts};
 
 use crate::{
     attention::{Heads, Resolved},

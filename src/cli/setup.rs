@@ -4,7 +4,7 @@ use std::{env, num::NonZero, thread};
 
 use super::{Answer, Failure, args::PlanArgs, layers};
 use crate::{
-    bench::{Bench, OpenDevice, devices, open},
+    bench::{Bench, OpenDevice, devices, facts, open},
     measure::{Machine, memory_limit},
     spec::{Cell, DeviceKind, DeviceSpec},
     store::DeviceFacts,
@@ -37,11 +37,12 @@ pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
         None => thread::available_parallelism().map_or(1, NonZero::get),
     };
     let spec = run.device.unwrap_or(DeviceSpec { kind: DeviceKind::Cpu, index: 0 });
-    let facts = RunFacts { device_kind: spec.kind, n_threads, seed: run.seed.unwrap_or(0) };
-    let plan = Plan::new(&profile, &overrides, &facts).map_err(|e| Failure::Usage(e.to_string()))?;
+    let run_facts = RunFacts { device_kind: spec.kind, n_threads, seed: run.seed.unwrap_or(0) };
+    let plan = Plan::new(&profile, &overrides, &run_facts).map_err(|e| Failure::Usage(e.to_string()))?;
     set_threads(n_threads);
     let device = open(spec).map_err(anyhow::Error::msg)?;
-    let memory_default = memory_limit().map_or(u64::MAX, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
+    let free = facts(&device.device).memory_bytes.or_else(memory_limit);
+    let memory_default = free.map_or(u64::MAX, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
     Ok(Setup { plan, device, n_threads, memory_default })
 }
 
@@ -69,9 +70,15 @@ impl Setup {
     /// The columns of the accelerator; the processor has columns of its own.
     pub(super) fn device_facts(&self) -> DeviceFacts {
         let spec = self.device.spec;
+        let gpu = facts(&self.device.device);
         match spec.kind {
             DeviceKind::Cpu => DeviceFacts::default(),
-            _ => DeviceFacts { name: spec.to_string(), index: Some(spec.index), ..DeviceFacts::default() },
+            _ => DeviceFacts {
+                name: gpu.name.unwrap_or_else(|| spec.to_string()),
+                index: Some(spec.index),
+                mem_total_bytes: gpu.memory_bytes,
+                ..DeviceFacts::default()
+            },
         }
     }
 

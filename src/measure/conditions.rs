@@ -13,7 +13,7 @@ use super::{
 /// Conditions of one visit; `None` where the machine does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Conditions {
-    /// CPU time of other processes during the visit, in percent of one core; `None` also for visits below 100 ms.
+    /// CPU time of other processes during the visit, in percent of one core; `None` also for visits below 200 ms.
     pub foreign_cpu_pct: Option<f64>,
     /// Load average over one minute.
     pub load_avg_1m: Option<f64>,

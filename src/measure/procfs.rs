@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// `/proc` counts in ticks of 1/100 s on every architecture that this program meets (USER_HZ; proc(5)).
 const TICK: Duration = Duration::from_millis(10);
-/// Below this a visit has too few ticks: two ticks of error on 100 ms are already 20 % of a core.
-const LEAST_WALL: Duration = Duration::from_millis(100);
+/// Below this a visit has too few ticks: two ticks of error on 200 ms are already 10 % of a core.
+const LEAST_WALL: Duration = Duration::from_millis(200);
 
 /// Ticks of all CPUs, and of this process with all its threads, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl CpuTicks {
 }
 
 /// CPU time of other processes between two moments `wall` apart, in percent of one core, at least 0 (the two counts are
-/// rounded apart); `None` for less than 100 ms.
+/// rounded apart); `None` for less than 200 ms.
 pub(super) fn foreign_cpu_pct(before: CpuTicks, after: CpuTicks, wall: Duration) -> Option<f64> {
     if wall < LEAST_WALL {
         return None;
@@ -83,7 +83,7 @@ mod tests {
         // Within 1 s: 150 ticks on all cores, 120 of them ours, so 30 ticks = 300 ms are foreign.
         let after = CpuTicks { busy: 1150, own: 620 };
         assert_eq!(foreign_cpu_pct(before, after, Duration::from_secs(1)), Some(30.0));
-        assert_eq!(foreign_cpu_pct(before, after, Duration::from_millis(99)), None);
+        assert_eq!(foreign_cpu_pct(before, after, Duration::from_millis(199)), None);
         // Rounding may credit us with a tick more than all CPUs together.
         let rounded = CpuTicks { busy: 1100, own: 601 };
         assert_eq!(foreign_cpu_pct(before, rounded, Duration::from_secs(1)), Some(0.0));
