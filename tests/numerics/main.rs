@@ -1,4 +1,5 @@
 //! Numbers that must be right: every attention variant and the models built of them, against the f64 formulas.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod attention;
 mod extremes;
