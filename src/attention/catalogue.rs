@@ -124,6 +124,10 @@ fn resolve_map(
 }
 
 fn refuse_unknown(spec: &VariantSpec, known: &[&str], bare: bool) -> Result<(), String> {
+    let main = if known.contains(&"feature_dim") { "feature_dim" } else { known.first().copied().unwrap_or("") };
+    if spec.params.iter().any(|(k, _)| k.is_empty()) && spec.params.iter().any(|(k, _)| k == main && !k.is_empty()) {
+        return Err(format!("'{spec}': {main} is given twice, once without its name"));
+    }
     match spec.params.iter().find(|(k, _)| !(known.contains(&k.as_str()) || (bare && k.is_empty()))) {
         None => Ok(()),
         Some((key, _)) if known.is_empty() || key.is_empty() => {

@@ -61,26 +61,33 @@ pub struct Reference {
 pub fn attend(weights: &Weights<'_>, heads: Heads, x: &Inputs, mask: &Mask) -> Reference {
     let mut out = vec![0.0; x.batch * heads.n_heads * x.n * x.value_dim];
     let mut condition = vec![1.0; x.batch * heads.n_heads * x.n];
-    for b in 0..x.batch {
-        for h in 0..heads.n_heads {
-            let kv = h / heads.group();
-            let keys = b * heads.n_kv_heads + kv;
-            for i in 0..x.n {
-                let row = (b * heads.n_heads + h) * x.n + i;
-                let q = &x.q[row * x.input_dim..][..x.input_dim];
-                let key = |j: usize| &x.k[(keys * x.source + j) * x.input_dim..][..x.input_dim];
-                let value = |j: usize| &x.v[(keys * x.source + j) * x.value_dim..][..x.value_dim];
-                let seen = seen_by(weights, mask, b, i, x.source);
-                let (similarities, den, amplification) = row_weights(weights, kv, q, i, &key, &seen);
-                condition[row] = amplification;
-                let out = &mut out[row * x.value_dim..][..x.value_dim];
-                for (sim, j) in similarities.iter().zip(seen) {
-                    out.iter_mut().zip(value(j)).for_each(|(o, v)| *o += sim / den * v);
-                }
+    for (b, kv) in (0..x.batch).flat_map(|b| (0..heads.n_kv_heads).map(move |kv| (b, kv))) {
+        let part = b * heads.n_kv_heads + kv;
+        let keys: Vec<Vec<f64>> = (0..x.source)
+            .map(|j| mapped(weights, kv, Side::Key, j, &x.k[(part * x.source + j) * x.input_dim..][..x.input_dim]))
+            .collect();
+        let value = |j: usize| &x.v[(part * x.source + j) * x.value_dim..][..x.value_dim];
+        for (h, i) in (0..heads.group()).flat_map(|g| (0..x.n).map(move |i| (kv * heads.group() + g, i))) {
+            let row = (b * heads.n_heads + h) * x.n + i;
+            let q = mapped(weights, kv, Side::Query, i, &x.q[row * x.input_dim..][..x.input_dim]);
+            let seen = seen_by(weights, mask, b, i, x.source);
+            let (similarities, den, amplification) = row_weights(weights, &q, &keys, &seen);
+            condition[row] = amplification;
+            let out = &mut out[row * x.value_dim..][..x.value_dim];
+            for (sim, j) in similarities.iter().zip(seen) {
+                out.iter_mut().zip(value(j)).for_each(|(o, v)| *o += sim / den * v);
             }
         }
     }
     Reference { out, condition }
+}
+
+/// φ of a query or key, or the vector itself where there is no φ.
+fn mapped(weights: &Weights<'_>, head: usize, side: Side, position: usize, x: &[f64]) -> Vec<f64> {
+    match weights {
+        Weights::Linear { map, .. } => map.formula(x, At { head, side, position }),
+        _ => x.to_vec(),
+    }
 }
 
 /// The keys that query i of sequence b sees.
@@ -98,19 +105,12 @@ fn seen_by(weights: &Weights<'_>, mask: &Mask, b: usize, i: usize, source: usize
 }
 
 /// Similarities of one query to the keys it sees, their denominator and the row's condition.
-fn row_weights<'a>(
-    weights: &Weights<'_>,
-    head: usize,
-    q: &[f64],
-    position: usize,
-    key: &dyn Fn(usize) -> &'a [f64],
-    seen: &[usize],
-) -> (Vec<f64>, f64, f64) {
+fn row_weights(weights: &Weights<'_>, q: &[f64], keys: &[Vec<f64>], seen: &[usize]) -> (Vec<f64>, f64, f64) {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     match weights {
         Weights::Zero => (vec![0.0; seen.len()], 1.0, 1.0),
         Weights::Softmax { .. } => {
-            let scores: Vec<f64> = seen.iter().map(|j| dot(q, key(*j)) / (q.len() as f64).sqrt()).collect();
+            let scores: Vec<f64> = seen.iter().map(|j| dot(q, &keys[*j]) / (q.len() as f64).sqrt()).collect();
             let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let similarities: Vec<f64> = scores.iter().map(|s| (s - maximum).exp()).collect();
             let den = similarities.iter().sum::<f64>().max(f64::MIN_POSITIVE);
@@ -118,13 +118,10 @@ fn row_weights<'a>(
             let steepness = scores.iter().map(|s| s.abs()).fold(1.0, f64::max);
             (similarities, den, steepness)
         }
-        Weights::Linear { map, normalizer } => {
-            let phi_q = map.formula(q, At { head, side: Side::Query, position });
-            let phi_k = |j: usize| map.formula(key(j), At { head, side: Side::Key, position: j });
-            let features: Vec<Vec<f64>> = seen.iter().map(|j| phi_k(*j)).collect();
-            let similarities: Vec<f64> = features.iter().map(|k| dot(&phi_q, k)).collect();
+        Weights::Linear { normalizer, .. } => {
+            let similarities: Vec<f64> = seen.iter().map(|j| dot(q, &keys[*j])).collect();
             let sizes = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| (x * y).abs()).sum::<f64>();
-            let magnitude: f64 = features.iter().map(|k| sizes(&phi_q, k)).sum();
+            let magnitude: f64 = seen.iter().map(|j| sizes(q, &keys[*j])).sum();
             let total: f64 = similarities.iter().sum();
             let den = match *normalizer {
                 Normalizer::AddEpsilon(eps) => total + eps,

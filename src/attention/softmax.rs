@@ -35,6 +35,14 @@ impl SoftmaxAttention {
         Self { heads, window: Some(window) }
     }
 
+    /// Slots for `capacity` tokens, and whether the oldest makes room for the newest: a window keeps no more than w.
+    fn room(&self, capacity: usize) -> (usize, bool) {
+        match self.window {
+            Some(window) if window <= capacity => (window, true),
+            _ => (capacity, false),
+        }
+    }
+
     /// Causal attention of queries that stand at `offset..` in the key sequence, block by block.
     fn causal(&self, q: &Tensor, k: &Tensor, v: &Tensor, offset: usize) -> Result<Tensor> {
         let n = q.dim(2)?;
@@ -104,7 +112,11 @@ impl Attention for SoftmaxAttention {
             Mask::Full { source_lengths } => {
                 let visible = source_lengths.as_deref().map(|l| padding(l, s.source, qkv.v.device())).transpose()?;
                 let visible = visible.map(|v| v.reshape((s.batch, 1, 1, 1, s.source))).transpose()?;
-                self.weighted_sum(&qkv.q, &qkv.k, &qkv.v, visible.as_ref())
+                let blocks = (0..s.n).step_by(QUERY_BLOCK).map(|start| {
+                    let q = qkv.q.narrow(2, start, QUERY_BLOCK.min(s.n - start))?;
+                    self.weighted_sum(&q, &qkv.k, &qkv.v, visible.as_ref())
+                });
+                Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 2)
             }
         }
     }
@@ -144,8 +156,8 @@ impl Attention for SoftmaxAttention {
 
     fn tensor_state(&self, batch: usize, capacity: usize, dtype: DType, device: &Device) -> Result<TensorState> {
         let Heads { n_kv_heads, head_dim, .. } = self.heads;
-        let capacity = self.window.unwrap_or(capacity);
-        TensorState::kv_cache((batch, n_kv_heads, capacity, head_dim), self.window.is_some(), dtype, device)
+        let (capacity, rolling) = self.room(capacity);
+        TensorState::kv_cache((batch, n_kv_heads, capacity, head_dim), rolling, dtype, device)
     }
 
     fn stepper(&self) -> Result<Box<dyn Stepper>> {
@@ -170,8 +182,8 @@ pub(crate) fn padding(lengths: &[usize], source: usize, device: &Device) -> Resu
 impl Stepper for SoftmaxAttention {
     fn state(&self, batch: usize, capacity: usize) -> State {
         let Heads { n_kv_heads, head_dim, .. } = self.heads;
-        let capacity = self.window.unwrap_or(capacity);
-        State::KvCache(KvCache::new(batch * n_kv_heads, capacity, head_dim, head_dim, self.window.is_some()))
+        let (capacity, rolling) = self.room(capacity);
+        State::KvCache(KvCache::new(batch * n_kv_heads, capacity, head_dim, head_dim, rolling))
     }
 
     fn scratch_len(&self, _batch: usize) -> usize {

@@ -11,18 +11,26 @@ use crate::{
         oracle::{Inputs, attend},
         tensor_dtype,
     },
-    model::{Decoder, Session, oracle},
+    model::{Decoder, Session, Setup, oracle},
     params::Params,
     spec::{Cell, DType, Workload},
     sweep::CheckReport,
 };
 
-/// Sequences, and tokens of a step or a model, that a check computes at the most.
-const MAX_BATCH: usize = 2;
-const MAX_STEPS: usize = 9;
-/// Layers and vocabulary entries of a checked model.
-const MAX_LAYERS: usize = 2;
-const MAX_VOCAB: usize = 256;
+/// Sequences that the check of a layer computes at the most: enough that larger layers go to the pool.
+const LAYER_BATCH: usize = 4;
+/// Tokens beyond a chunk of the forward, a block of the softmax step, or a window: each of them is passed.
+const BEYOND: usize = 5;
+/// Longest check of a window.
+const MAX_TOKENS: usize = 512;
+/// Sequences, tokens, layers and vocabulary entries of a checked model.
+const MODEL_BATCH: usize = 2;
+const MODEL_TOKENS: usize = 9;
+const MODEL_LAYERS: usize = 2;
+const MODEL_VOCAB: usize = 256;
+/// Inputs of a model are drawn again while the formula itself amplifies errors more than this, so many times.
+const GOOD_CONDITION: f64 = 20.0;
+const MAX_DRAWS: usize = 12;
 
 /// A check with all that went into it, for `--dump`.
 pub(super) struct Checked {
@@ -53,9 +61,9 @@ fn tolerance(dtype: DType, n_layers: usize) -> f64 {
 }
 
 fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
-    let batch = cell.batch_size.min(MAX_BATCH);
-    let longest = if cell.workload == Workload::Forward { CHUNK + 5 } else { MAX_STEPS };
-    let n = cell.seq_len.min(longest);
+    let batch = cell.batch_size.min(LAYER_BATCH);
+    let window = cell.variant.params.iter().find(|(k, _)| k == "w").and_then(|(_, w)| w.parse().ok()).unwrap_or(0);
+    let n = cell.seq_len.min(CHUNK.max(window) + BEYOND).min(MAX_TOKENS);
     let (attention, params) = layer::build(cell, device)?;
     let stepper = attention.stepper()?;
     let parts = layer::inputs(cell, batch, n, stepper.input_dim(), "check");
@@ -116,14 +124,14 @@ fn folded(
 }
 
 fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
-    let batch = cell.batch_size.min(MAX_BATCH);
-    let n = cell.seq_len.min(MAX_STEPS);
+    let batch = cell.batch_size.min(MODEL_BATCH);
+    let n = cell.seq_len.min(MODEL_TOKENS);
     let mut setup = whole_model::setup(cell, n)?;
-    setup.shape.n_layers = setup.shape.n_layers.min(MAX_LAYERS);
-    setup.shape.vocab_size = setup.shape.vocab_size.min(MAX_VOCAB);
+    setup.shape.n_layers = setup.shape.n_layers.min(MODEL_LAYERS);
+    setup.shape.vocab_size = setup.shape.vocab_size.min(MODEL_VOCAB);
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;
-    let ids: Vec<u32> = (0..batch * n).map(|i| ((i * i + 3 * i + 1) % setup.shape.vocab_size) as u32).collect();
+    let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;
     let mut session = Session::new(&model, batch, n)?;
     let mut steps = Vec::with_capacity(n);
     for t in 0..n {
@@ -131,7 +139,6 @@ fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
         steps.push(session.step(&now)?.unsqueeze(1)?);
     }
     let out = Tensor::cat(&steps, 1)?;
-    let want = oracle::logits(&setup, &mut params, &ids, batch)?;
     let got: Vec<f64> = out.flatten_all()?.to_dtype(candle_core::DType::F64)?.to_vec1()?;
     let tolerance = tolerance(cell.dtype, setup.shape.n_layers);
     let report = compare(&got, &want.logits, tolerance, |_| want.condition);
@@ -140,6 +147,32 @@ fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
     tensors.insert("reference".to_owned(), Tensor::from_vec(want.logits, out.shape(), &Device::Cpu)?);
     tensors.insert("logits".to_owned(), out);
     Ok(Checked { report, tensors, batch_size: batch, n_tokens: n, tolerance })
+}
+
+/// Ids whose logits the formula determines well, and those logits: random features can nearly cancel for some inputs,
+/// where no implementation could be judged. The best of a few draws.
+fn well_conditioned(
+    setup: &Setup,
+    params: &mut Params,
+    batch: usize,
+    n: usize,
+) -> Result<(Vec<u32>, oracle::Reference)> {
+    let mut best: Option<(Vec<u32>, oracle::Reference)> = None;
+    for draw in 0..MAX_DRAWS {
+        let id = |i: usize| ((i * i + 3 * i + 1 + draw * (5 * i + 7)) % setup.shape.vocab_size) as u32;
+        let ids: Vec<u32> = (0..batch * n).map(id).collect();
+        let reference = oracle::logits(setup, params, &ids, batch)?;
+        if best.as_ref().is_none_or(|(_, b)| reference.condition < b.condition) {
+            best = Some((ids, reference));
+        }
+        if best.as_ref().is_some_and(|(_, b)| b.condition <= GOOD_CONDITION) {
+            break;
+        }
+    }
+    match best {
+        Some(best) => Ok(best),
+        None => candle_core::bail!("no inputs were drawn"),
+    }
 }
 
 /// Parameters as a dump names them.
@@ -153,7 +186,8 @@ fn compare(got: &[f64], want: &[f64], tolerance: f64, condition: impl Fn(usize) 
     let mut report = CheckReport { max_abs_err: 0.0, max_rel_err: 0.0, passed: got.len() == want.len() };
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let error = (g - w).abs();
-        report.max_abs_err = report.max_abs_err.max(error);
+        // A NaN would get lost in a maximum.
+        report.max_abs_err = report.max_abs_err.max(if error.is_finite() { error } else { f64::INFINITY });
         report.passed &= error <= tolerance * condition(i) * scale.max(1e-3);
     }
     report.max_rel_err = report.max_abs_err / scale.max(1e-3);
@@ -170,7 +204,8 @@ mod tests {
         let off = compare(&[1.0, 2.01], &[1.0, 2.0], 1e-4, |_| 1.0);
         assert!(!off.passed && (off.max_abs_err - 0.01).abs() < 1e-12 && (off.max_rel_err - 0.005).abs() < 1e-12);
         assert!(compare(&[1.0, 2.01], &[1.0, 2.0], 1e-4, |_| 100.0).passed);
-        assert!(!compare(&[f64::NAN], &[1.0], 1e-4, |_| 1.0).passed);
+        let nan = compare(&[f64::NAN], &[1.0], 1e-4, |_| 1.0);
+        assert!(!nan.passed && nan.max_abs_err.is_infinite());
         assert!(!compare(&[], &[1.0], 1e-4, |_| 1.0).passed);
     }
 }

@@ -88,23 +88,24 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
             })
         }
         (_, Some(shape)) => {
-            let depth = cell.seq_len.checked_add(cell.n_prompt.unwrap_or(0))?;
+            let last = cell.seq_len.checked_add(cell.n_prompt.unwrap_or(0))?;
             let layers = shape.n_layers as u64;
-            let held = state(depth)?.checked_mul(layers)?;
-            let reserved = state(depth.checked_add(cell.n_gen.unwrap_or(0))?)?.checked_mul(layers)?;
+            let held = state(last)?.checked_mul(layers)?;
+            let reserved = state(last.checked_add(cell.n_gen.unwrap_or(0))?)?.checked_mul(layers)?;
+            let read = state(depth(cell))?.checked_mul(layers)?;
             let (weights, multiplied) = weights(cell, &shape);
             let weight_bytes = size * weights;
             let logits = 4.0 * batch * shape.vocab_size as f64;
             let positions = match shape.positions {
                 Positions::Rotary => 0.0,
-                _ => size * depth as f64 * shape.d_model as f64,
+                _ => size * last as f64 * shape.d_model as f64,
             };
             let passes = if direction(cell) == Direction::ReadWrite { 2.0 } else { 1.0 };
             Some(Prediction {
                 state_bytes: held,
                 memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits)?,
                 flops: batch * (2.0 * multiplied + shape.n_layers as f64 * step_flops(cell)),
-                bytes_moved: size * multiplied + passes * held as f64,
+                bytes_moved: size * multiplied + passes * read as f64,
                 footprint_bytes: bytes(weight_bytes + held as f64)?,
                 direction: Direction::Read,
             })
@@ -118,15 +119,23 @@ fn direction(cell: &Cell) -> Direction {
     if cell.feature_dim.is_some() { Direction::ReadWrite } else { Direction::Read }
 }
 
-/// Tokens a softmax query sees at the cell's depth.
+/// Depth of one call: the cell's own, or for `generate`, whose call is the average token, the mean over its tokens.
+fn depth(cell: &Cell) -> usize {
+    match cell.workload {
+        Workload::Generate => cell.n_prompt.unwrap_or(0).saturating_add(cell.seq_len.div_ceil(2)),
+        _ => cell.seq_len,
+    }
+}
+
+/// Tokens a softmax query sees at that depth.
 fn seen(cell: &Cell) -> f64 {
     match cell.variant.name.as_str() {
         "none" => 0.0,
         "window" => {
             let window = cell.variant.params.iter().find_map(|(_, v)| v.parse::<usize>().ok());
-            cell.seq_len.min(window.unwrap_or(cell.seq_len)) as f64
+            depth(cell).min(window.unwrap_or(usize::MAX)) as f64
         }
-        _ => cell.seq_len as f64,
+        _ => depth(cell) as f64,
     }
 }
 

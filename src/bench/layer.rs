@@ -120,9 +120,13 @@ pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Re
     let width = layer.stepper()?.input_dim();
     let one = qkv(&inputs(cell, cell.batch_size, cell.seq_len, width, "sequence"), cell, visit.device)?;
     let n = costs::rotation(cell, costs::input_bytes(cell), cache_bytes) as usize;
-    let copies = (0..n)
-        .map(|_| Ok(Qkv { q: one.q.force_contiguous()?, k: one.k.force_contiguous()?, v: one.v.force_contiguous()? }))
-        .collect::<Result<Vec<_>>>()?;
+    let copy = |x: &Qkv| -> Result<Qkv> {
+        Ok(Qkv { q: x.q.force_contiguous()?, k: x.k.force_contiguous()?, v: x.v.force_contiguous()? })
+    };
+    let mut copies = vec![one];
+    while copies.len() < n {
+        copies.push(copy(&copies[0])?);
+    }
     let mask = if cell.causal { Mask::Causal } else { Mask::Full { source_lengths: None } };
     let mut next = 0;
     measure(visit, watch, None, &mut || {

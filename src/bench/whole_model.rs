@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     attention::tensor_dtype,
-    measure::{Block, Ended, Schedule, sample},
+    measure::{Block, Ended, Sampled, Schedule, sample},
     model::{Decoder, Session, Setup},
     params::Params,
     spec::Cell,
@@ -19,9 +19,6 @@ use crate::{
 
 /// Tokens a warm-up may take beyond those that are measured.
 const SPARE: usize = 32;
-
-/// Tokens discarded before the first generation of a cell.
-const GENERATE_WARMUP: usize = 4;
 
 /// The cell's model with room for `max_len` tokens.
 pub(super) fn setup(cell: &Cell, max_len: usize) -> Result<Setup> {
@@ -91,6 +88,29 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     })
 }
 
+/// Discards tokens of a generation of its own until they agree, as a `decode` does.
+fn warm_up(model: &Decoder, cell: &Cell, visit: &Visiting<'_>, watch: &mut Watch) -> Result<Sampled> {
+    let mut session = Session::new(model, cell.batch_size, SPARE.min(model.setup().max_len))?;
+    let mut ids = first_ids(cell);
+    let schedule = Schedule {
+        first: visit.request.first,
+        block: Block::Fixed(1),
+        samples: 0,
+        timeout: visit.request.cell_timeout,
+    };
+    let mut between = || {
+        watch.look();
+        (visit.stop)()
+    };
+    sample(visit.clock, &schedule, &mut between, &mut || {
+        if session.position() == SPARE.min(model.setup().max_len) {
+            session.rewind(0);
+        }
+        ids = session.step_greedy(&ids)?;
+        Ok(())
+    })
+}
+
 /// One generation as long as the unit's longest cell, read off at every cell's length. The prompt is not timed.
 pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measured>> {
     let mut watch = Watch::start(visit.device);
@@ -99,36 +119,29 @@ pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measu
     let model = model(cell, longest + prompt, visit)?;
     let bytes =
         unit.iter().map(|c| state_bytes(&model, c.batch_size, prompt + c.seq_len)).collect::<Result<Vec<_>>>()?;
-    let warmup_count = if visit.request.first { GENERATE_WARMUP } else { 1 };
-    let mut warmup = Vec::with_capacity(warmup_count);
+    let begun = visit.clock.now();
+    let is_over = || (visit.stop)() || visit.clock.now() - begun >= visit.request.cell_timeout;
+    let warm = warm_up(&model, cell, visit, &mut watch)?;
     let mut session = Session::new(&model, cell.batch_size, longest + prompt)?;
     let mut ids = first_ids(cell);
-    for _ in 0..warmup_count.min(longest) {
-        let start = visit.clock.now();
-        ids = session.step_greedy(&ids)?;
-        warmup.push((visit.clock.now() - start).as_nanos() as f64);
-    }
-    let mut session = Session::new(&model, cell.batch_size, longest + prompt)?;
-    ids = first_ids(cell);
     for _ in 0..prompt {
+        if is_over() {
+            break;
+        }
         ids = session.step_greedy(&ids)?;
     }
     let mut tokens = Vec::with_capacity(longest);
     let mut reached = Vec::with_capacity(longest);
     let start = visit.clock.now();
     let mut last = start;
-    let mut timed_out = false;
-    while tokens.len() < longest {
+    while tokens.len() < longest && !is_over() {
         ids = session.step_greedy(&ids)?;
         let now = visit.clock.now();
         tokens.push((now - last).as_nanos() as f64);
         reached.push((now - start).as_nanos() as f64);
         last = now;
-        timed_out = now - start >= visit.request.cell_timeout && tokens.len() < longest;
-        if timed_out || (visit.stop)() {
-            break;
-        }
     }
+    let timed_out = tokens.len() < longest && !(visit.stop)();
     watch.look();
     let memory = watch.reading(None);
     let measured = unit.iter().zip(bytes).map(|(c, state_bytes)| {
@@ -140,9 +153,9 @@ pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measu
             figure_ns: done.map_or(0.0, |ns| ns / c.seq_len as f64),
             samples_ns: done.map_or_else(Vec::new, |_| tokens[..c.seq_len].to_vec()),
             iters_per_sample: 1,
-            warmup_count: warmup.len() as u32,
-            warmup_verified: true,
-            first_ns: warmup.first().copied().filter(|_| visit.request.first),
+            warmup_count: warm.warmup_count,
+            warmup_verified: warm.warmup_verified,
+            first_ns: warm.first_ns,
             e2e_ns: done,
             memory,
             timed_out,

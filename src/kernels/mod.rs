@@ -8,25 +8,6 @@ pub mod softmax;
 
 pub use parallel::for_each_part;
 
-/// Sizes that every decode step of attention shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeadDims {
-    /// Query heads.
-    pub n_heads: usize,
-    /// Key and value heads; divides `n_heads`.
-    pub n_kv_heads: usize,
-    /// Length of a value.
-    pub value_dim: usize,
-}
-
-impl HeadDims {
-    /// Query heads that share one key and value head.
-    #[must_use]
-    pub fn group(&self) -> usize {
-        self.n_heads / self.n_kv_heads
-    }
-}
-
 /// Lanes summed apart, so that the compiler may use vector registers without reordering a sum.
 const LANES: usize = 16;
 

@@ -1,5 +1,10 @@
 //! One loop over equal parts of several buffers, on the shared pool when the work pays for waking it.
 
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Mutex, PoisonError},
+};
+
 use candle_core::utils::barrier_pool;
 
 /// Numbers touched below which one thread is faster: about 40 µs of work, several times the cost of a fork and join.
@@ -43,13 +48,33 @@ pub fn for_each_part<const B: usize>(
     if n == 1 || work < MIN_PARALLEL_WORK {
         run(0..n);
     } else {
-        barrier_pool().execute_chunked(n, run);
+        // The pool must not see a panic: it would refuse all work after it.
+        let panic = Mutex::new(None);
+        barrier_pool().execute_chunked(n, |range| {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(range))) {
+                *panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+            }
+        });
+        if let Some(payload) = panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(payload);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_leaves_the_pool_usable() {
+        let mut a = vec![0f32; 8];
+        let broken = catch_unwind(AssertUnwindSafe(|| {
+            for_each_part(8, MIN_PARALLEL_WORK, [&mut a], |i, _| assert_ne!(i, 5, "broken part"));
+        }));
+        assert!(broken.is_err());
+        for_each_part(8, MIN_PARALLEL_WORK, [&mut a], |i, [a]| a[0] = i as f32);
+        assert_eq!(a, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    }
 
     #[test]
     fn every_part_is_visited_once_whatever_the_work() {

@@ -1,6 +1,6 @@
 //! A decoder-only transformer: pre-norm blocks of one attention variant, with a parallel, differentiable forward.
 
-use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::layers::{FeedForward, NormLayer, Projection, rotary_tables, rotate, sinusoidal_table};
 use crate::{
@@ -144,12 +144,6 @@ impl Decoder {
     pub(super) fn logits(&self, x: &Tensor) -> Result<Tensor> {
         self.output.forward(&self.final_norm.forward(x)?)
     }
-
-    /// Bytes of all weights, each counted once.
-    #[must_use]
-    pub fn weight_bytes(params: &Params) -> u64 {
-        params.tensors().values().map(|t| (t.elem_count() * t.dtype().size_in_bytes()) as u64).sum()
-    }
 }
 
 impl Block {
@@ -229,13 +223,4 @@ fn merge(
 /// As the device fails.
 pub fn greedy(logits: &Tensor) -> Result<Vec<u32>> {
     logits.argmax(D::Minus1)?.flatten_all()?.to_vec1()
-}
-
-/// Logits of the last position: (b, n, vocab) → (b, vocab).
-///
-/// # Errors
-/// On an empty sequence.
-pub fn last_position(logits: &Tensor) -> Result<Tensor> {
-    let n = logits.dim(1)?;
-    logits.i((.., n - 1, ..))
 }

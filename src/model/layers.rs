@@ -8,10 +8,10 @@ use crate::{
 };
 
 /// Added to the variance (or mean square) under the root.
-pub(crate) const NORM_EPSILON: f64 = 1e-5;
+const NORM_EPSILON: f64 = 1e-5;
 
 /// Base of the rotary frequencies.
-pub(crate) const ROTARY_BASE: f64 = 10_000.0;
+const ROTARY_BASE: f64 = 10_000.0;
 
 /// `y = x Wᵀ + b`.
 #[derive(Debug, Clone)]
@@ -148,13 +148,13 @@ pub fn sinusoidal_table(n: usize, width: usize, dtype: DType, device: &Device) -
 }
 
 /// One entry of the sinusoidal table.
-pub(crate) fn sinusoid(position: usize, i: usize, width: usize) -> f64 {
+fn sinusoid(position: usize, i: usize, width: usize) -> f64 {
     let angle = position as f64 / 10_000f64.powf((i / 2 * 2) as f64 / width as f64);
     if i.is_multiple_of(2) { angle.sin() } else { angle.cos() }
 }
 
 /// Angle of rotary pair `i` of a head of width `d` at `position`.
-pub(crate) fn rotary_angle(position: usize, i: usize, d: usize) -> f64 {
+fn rotary_angle(position: usize, i: usize, d: usize) -> f64 {
     position as f64 * ROTARY_BASE.powf(-2.0 * i as f64 / d as f64)
 }
 

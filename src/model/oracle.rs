@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use super::{
-    decoder::Setup,
-    layers::{NORM_EPSILON, rotary_angle, sinusoid},
-};
+use super::decoder::Setup;
 use crate::{
     attention::{
         self, Heads, Mask,
@@ -60,7 +57,7 @@ impl Weights {
                 let n = width as f64;
                 let mean = if kind == Norm::LayerNorm { row.iter().sum::<f64>() / n } else { 0.0 };
                 let square = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
-                let root = (square + NORM_EPSILON).sqrt();
+                let root = (square + 1e-5).sqrt();
                 row.iter()
                     .enumerate()
                     .map(move |(i, x)| (x - mean) / root * gain[i] + bias.map_or(0.0, |b| b[i]))
@@ -131,7 +128,11 @@ fn embed(setup: &Setup, weights: &Weights, ids: &[u32], n: usize) -> Result<Vec<
     let row = |i: usize, id: usize| -> Vec<f64> {
         let position = |c: usize| match setup.shape.positions {
             Positions::Rotary => 0.0,
-            Positions::Sinusoidal => sinusoid(i % n, c, d),
+            // sin(pos / 10000^(2i/d)) in place 2i, the cosine in place 2i + 1 (Vaswani et al. 2017, §3.5).
+            Positions::Sinusoidal => {
+                let angle = (i % n) as f64 / 10_000f64.powf((c - c % 2) as f64 / d as f64);
+                if c.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+            }
             Positions::Learned => learned.map_or(0.0, |p| p[i % n * d + c]),
         };
         (0..d).map(|c| table[id * d + c] + position(c)).collect()
@@ -161,7 +162,9 @@ fn by_row(x: &[f64], batch: usize, n: usize, heads: Heads) -> Vec<f64> {
 fn rotate(x: &mut [f64], n: usize, d: usize) {
     for (row, x) in x.chunks_mut(d).enumerate() {
         for i in 0..d / 2 {
-            let (sin, cos) = rotary_angle(row % n, i, d).sin_cos();
+            // Pair i turns by position · 10000^(−2i/d) (Su et al. 2021, eq. 15).
+            let angle = (row % n) as f64 / 10_000f64.powf(2.0 * i as f64 / d as f64);
+            let (sin, cos) = angle.sin_cos();
             let (a, b) = (x[i], x[i + d / 2]);
             (x[i], x[i + d / 2]) = (a * cos - b * sin, b * cos + a * sin);
         }

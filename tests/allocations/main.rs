@@ -1,19 +1,19 @@
-//! A decode step of attention in steady state allocates nothing, counted by the allocator. A binary of its own, with
+//! A state takes the bytes that are predicted and a step in steady state none, counted by the allocator. A binary of its own, with
 //! one test: the counters see the whole process.
 
 use candle_core::{DType, Device};
 use t2r::{
-    attention::{Heads, ResolveRequest, Token, build, resolve, variants},
-    measure::{CountingAllocator, allocation_count},
+    attention::{Heads, ResolveRequest, Token, build, resolve, state_bytes, variants},
+    measure::{CountingAllocator, allocation_count, live_bytes},
     params::Params,
-    spec::VariantSpec,
+    spec::{DType as Words, VariantSpec},
 };
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 #[test]
-fn a_thousand_steps_allocate_nothing() {
+fn states_take_what_is_predicted_and_a_thousand_steps_nothing() {
     // Large enough that the steps go to the pool: 4 sequences of 8 heads of 64, 128 features.
     let heads = Heads { n_heads: 8, n_kv_heads: 8, head_dim: 64 };
     for info in variants() {
@@ -24,6 +24,13 @@ fn a_thousand_steps_allocate_nothing() {
         let (mut state, mut scratch) = (stepper.state(4, 1100), vec![0.0; stepper.scratch_len(4)]);
         let input = vec![0.5f32; 4 * 8 * stepper.input_dim()];
         let (v, mut out) = (vec![0.5f32; 4 * 8 * 64], vec![0.0; 4 * 8 * 64]);
+        for len in [1, 63, 64, 65, 1100] {
+            let before = live_bytes().expect("the counting allocator is installed");
+            let state = stepper.state(4, len);
+            let allocated = live_bytes().unwrap() - before;
+            assert_eq!(Some(allocated), state_bytes(&resolved, heads, 4, len, Words::F32), "{} at {len}", info.name);
+            drop(state);
+        }
         let mut run = |n: usize| {
             for _ in 0..n {
                 stepper.step(Token { q: &input, k: &input, v: &v }, &mut state, &mut scratch, &mut out).unwrap();
