@@ -81,7 +81,7 @@ pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> 
         }
         layer.extend(&token, state)?;
         next = (next + 1) % n;
-        visit.device.synchronize()
+        Ok(())
     })
 }
 
@@ -132,7 +132,7 @@ pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Re
     measure(visit, watch, None, &mut || {
         layer.forward(&copies[next], &mask)?;
         next = (next + 1) % n;
-        visit.device.synchronize()
+        Ok(())
     })
 }
 
@@ -154,7 +154,11 @@ fn measure(
         watch.look();
         (visit.stop)()
     };
-    let sampled = sample(visit.clock, &schedule, &mut between, call)?;
+    let mut block = |n: u64| {
+        (0..n).try_for_each(|_| call())?;
+        visit.device.synchronize()
+    };
+    let sampled = sample(visit.clock, &schedule, &mut between, &mut block)?;
     Ok(Measured {
         figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
         samples_ns: sampled.samples_ns,

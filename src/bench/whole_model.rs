@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     attention::tensor_dtype,
-    measure::{Block, Ended, Sampled, Schedule, sample},
+    measure::{Block, Ended, Sampled, Schedule, each, sample},
     model::{Decoder, Session, Setup},
     params::Params,
     spec::Cell,
@@ -70,11 +70,11 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let schedule = |first, samples| Schedule { first, block: Block::Fixed(1), samples, timeout };
     let mut warm = None;
     if visit.request.first {
-        warm = Some(sample(visit.clock, &schedule(true, 0), &mut between, &mut || step(&mut session))?);
+        warm = Some(sample(visit.clock, &schedule(true, 0), &mut between, &mut each(|| step(&mut session)))?);
     }
     // The discarded token of the measured part stands just before the depth.
     session.rewind(depth - 1);
-    let sampled = sample(visit.clock, &schedule(false, n_gen), &mut between, &mut || step(&mut session))?;
+    let sampled = sample(visit.clock, &schedule(false, n_gen), &mut between, &mut each(|| step(&mut session)))?;
     Ok(Measured {
         figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
         samples_ns: sampled.samples_ns,
@@ -102,13 +102,14 @@ fn warm_up(model: &Decoder, cell: &Cell, visit: &Visiting<'_>, watch: &mut Watch
         watch.look();
         (visit.stop)()
     };
-    sample(visit.clock, &schedule, &mut between, &mut || {
+    let step = || {
         if session.position() == SPARE.min(model.setup().max_len) {
             session.rewind(0);
         }
         ids = session.step_greedy(&ids)?;
         Ok(())
-    })
+    };
+    sample(visit.clock, &schedule, &mut between, &mut each(step))
 }
 
 /// One generation as long as the unit's longest cell, read off at every cell's length. The prompt is not timed.

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor, utils::barrier_pool};
 use serde::Serialize;
 
 use super::{
-    Block, Direction, MonotonicClock, Schedule,
+    Block, Direction, MonotonicClock, Schedule, each,
     isa::has_fma,
     memory_limit, sample,
     traffic::{CHAINS, STEPS, multiply_add, stream},
@@ -148,10 +148,10 @@ pub fn fork_join_us() -> Option<f64> {
 /// Median of samples of at least [`BLOCK`], ns per call, after warming up; `None` where not even one fits the time.
 fn median_ns(mut call: impl FnMut()) -> Option<f64> {
     let schedule = Schedule { first: true, block: Block::AtLeast(BLOCK), samples: SAMPLES, timeout: TIMEOUT };
-    let mut call = || {
+    let mut call = each(|| {
         call();
         Ok::<(), Infallible>(())
-    };
+    });
     let Ok(sampled) = sample(&MonotonicClock::default(), &schedule, &mut || false, &mut call);
     crate::stats::median(&sampled.samples_ns)
 }

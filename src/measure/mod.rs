@@ -24,5 +24,5 @@ pub use limits::{
 };
 pub use machine::Machine;
 pub use memory::{memory_limit, rss_bytes, total_memory};
-pub use sampling::{Block, Ended, Sampled, Schedule, sample};
+pub use sampling::{Block, Ended, Sampled, Schedule, each, sample};
 pub use traffic::Direction;

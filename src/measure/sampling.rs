@@ -62,7 +62,13 @@ pub struct Sampled {
     pub ended: Ended,
 }
 
-/// Runs one visit. `stop` is asked between samples, outside of the timing, and ends the visit by answering true; it may
+/// Calls one after another, each done when it returns: the block of a device that needs no synchronisation.
+pub fn each<E>(mut call: impl FnMut() -> Result<(), E>) -> impl FnMut(u64) -> Result<(), E> {
+    move |n| (0..n).try_for_each(|_| call())
+}
+
+/// Runs one visit. `call` makes as many calls as it is told and returns when all of them are done (see [`each`]; a
+/// device that works on its own is waited for once, at the end). `stop` is asked between samples, outside of the timing, and ends the visit by answering true; it may
 /// also look at memory there. A sample that has begun is always finished.
 ///
 /// # Errors
@@ -71,7 +77,7 @@ pub fn sample<E>(
     clock: &dyn Clock,
     schedule: &Schedule,
     stop: &mut dyn FnMut() -> bool,
-    call: &mut dyn FnMut() -> Result<(), E>,
+    call: &mut dyn FnMut(u64) -> Result<(), E>,
 ) -> Result<Sampled, E> {
     let iters = match schedule.block {
         Block::Fixed(iters) => iters.max(1),
@@ -103,7 +109,7 @@ struct Visit<'a, E> {
     started: Duration,
     timeout: Duration,
     stop: &'a mut dyn FnMut() -> bool,
-    call: &'a mut dyn FnMut() -> Result<(), E>,
+    call: &'a mut dyn FnMut(u64) -> Result<(), E>,
     iters: u64,
 }
 
@@ -144,9 +150,7 @@ impl<E> Visit<'_, E> {
     /// Times one block: its length, and ns per call.
     fn per_call_ns(&mut self, iters: u64) -> Result<(Duration, f64), E> {
         let start = self.clock.now();
-        for _ in 0..iters {
-            (self.call)()?;
-        }
+        (self.call)(iters)?;
         let elapsed = self.clock.now().saturating_sub(start);
         Ok((elapsed, elapsed.as_nanos() as f64 / iters as f64))
     }
@@ -178,11 +182,13 @@ mod tests {
     /// Runs a visit of calls that take `cost(index)` each; returns also how many ran.
     fn run(schedule: &Schedule, cost: impl Fn(u64) -> Duration) -> (Sampled, u64) {
         let (clock, mut calls) = (ScriptedClock::default(), 0);
-        let sampled = sample(&clock, schedule, &mut || false, &mut || {
+        let mut call = each(|| {
             clock.advance(cost(calls));
             calls += 1;
             Ok::<(), Infallible>(())
         });
+        let sampled = sample(&clock, schedule, &mut || false, &mut call);
+        drop(call);
         (sampled.unwrap(), calls)
     }
 
@@ -260,10 +266,12 @@ mod tests {
     fn calls_that_take_no_time_end_too() {
         let none = Schedule { samples: 0, ..schedule(Block::AtLeast(MS)) };
         let (clock, mut calls) = (ScriptedClock::stepping(Duration::from_nanos(1)), 0_u64);
-        let got = sample(&clock, &Schedule { timeout: Duration::from_nanos(60), ..none }, &mut || false, &mut || {
+        let mut call = each(|| {
             calls += 1;
             Ok::<(), Infallible>(())
         });
+        let got = sample(&clock, &Schedule { timeout: Duration::from_nanos(60), ..none }, &mut || false, &mut call);
+        drop(call);
         assert!(!got.unwrap().warmup_verified);
         assert!(calls < 1 << 24);
     }
@@ -285,10 +293,10 @@ mod tests {
             asked += 1;
             asked > 5
         };
-        let mut call = || {
+        let mut call = each(|| {
             clock.advance(MS);
             Ok::<(), Infallible>(())
-        };
+        });
         let got = sample(&clock, &schedule(Block::Fixed(1)), &mut stop, &mut call).unwrap();
         assert_eq!((got.warmup_count, got.samples_ns.len(), got.ended), (3, 2, Ended::Stopped));
         let got = sample(&clock, &schedule(Block::Fixed(1)), &mut || true, &mut call).unwrap();
@@ -298,7 +306,7 @@ mod tests {
     #[test]
     fn an_error_of_a_call_comes_through() {
         let clock = ScriptedClock::default();
-        let got = sample(&clock, &schedule(Block::Fixed(1)), &mut || false, &mut || Err("broken"));
+        let got = sample(&clock, &schedule(Block::Fixed(1)), &mut || false, &mut each(|| Err("broken")));
         assert_eq!(got, Err("broken"));
     }
 }
