@@ -4,6 +4,7 @@
 use super::{
     executor::VisitError,
     group_run::{Cut, GroupRun, Progress},
+    quantity::Bytes,
     record::{CellRecord, Status},
     visiting::caught,
 };
@@ -57,7 +58,11 @@ impl GroupRun<'_, '_> {
                     record.over_memory_budget = true;
                     record.end(
                         Status::Skipped,
-                        format!("needs {need} bytes, over the memory budget of {budget} bytes (--memory-budget)"),
+                        format!(
+                            "needs {} ({need} bytes), over the memory budget of {} (--memory-budget)",
+                            Bytes(need),
+                            Bytes(budget)
+                        ),
                     );
                 }
             }

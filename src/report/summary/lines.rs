@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Texts longer than this would push the table off the screen.
-const MAX_NOTE: usize = 70;
+const MAX_NOTE: usize = 160;
 
 /// One line per row, below a header, aligned.
 pub(super) fn render(table: &Table<'_>) -> String {
