@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::{executor::Prediction, plan::Plan};
+use super::{
+    executor::Prediction,
+    plan::{Group, Plan},
+};
 use crate::spec::{Cell, Workload};
 
 /// Samples that a first visit discards, as a rule.
@@ -56,6 +59,15 @@ impl Plan {
         Duration::try_from_secs_f64(total).unwrap_or(Duration::MAX).min(most)
     }
 
+    /// Part of the estimate that falls to one cell of a group. The shorter lengths of a generation come with the longest
+    /// one, and take no time of their own.
+    #[must_use]
+    pub fn cell_seconds(&self, group: &Group, cell: usize, prediction: &Prediction, rates: &AssumedRates) -> f64 {
+        let pays = group.units.iter().any(|unit| unit.last() == Some(&cell));
+        let of = group.cells.get(cell).filter(|_| pays);
+        of.map_or(0.0, |of| self.unit_seconds(of, rates.call_seconds(prediction)))
+    }
+
     fn unit_seconds(&self, cell: &Cell, call: f64) -> f64 {
         let s = &self.settings;
         let rounds = f64::from(s.rounds);
@@ -89,7 +101,7 @@ mod tests {
                     [defaults]\nvariants='softmax'\nworkload=['attention','decode']\nn_gen=9";
         let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
         let plan = Plan::new(&parse("t", text).expect("profile"), &Overrides::default(), &facts).expect("plan");
-        let predict = |_: &Cell| {
+        let predict = |_: &Cell| -> Result<Prediction, String> {
             Ok(Prediction {
                 state_bytes: 0,
                 memory_bytes: 0,
@@ -101,6 +113,11 @@ mod tests {
         };
         // 0.5 s a call. Layer: 4 + 1 discarded and 6 kept blocks of 1 s; model: 2 rounds of 10 tokens.
         assert_eq!(plan.estimate(predict, &AssumedRates::default()), Duration::from_secs(11 + 10));
+        let part = |g: usize| {
+            let group = &plan.groups[g];
+            plan.cell_seconds(group, 0, &predict(&group.cells[0]).expect("predicted"), &AssumedRates::default())
+        };
+        assert_eq!((part(0), part(1)), (11.0, 10.0));
         assert_eq!(plan.estimate(|_| Err("no".to_owned()), &AssumedRates::default()), Duration::ZERO);
     }
 }
