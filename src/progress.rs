@@ -4,13 +4,14 @@
 use std::{
     collections::{HashMap, HashSet},
     io::{self, Write},
+    time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     spec::CellId,
-    sweep::{CellRecord, Event, GroupRecord, Plan, Sink, Status, event::Warning},
+    sweep::{CellRecord, Event, GroupRecord, Plan, Sink, Span, Status, event::Warning},
 };
 
 /// Steps of the bar that one group takes.
@@ -42,6 +43,17 @@ pub struct Progress {
     titles: Vec<String>,
     done: u64,
     warned: HashSet<&'static str>,
+    started: Instant,
+    /// Groups that this process has finished.
+    finished: u32,
+    time_budget: Option<Duration>,
+}
+
+/// Time that the groups left will take if they take as long as those that this process has finished, within the budget.
+fn time_left(elapsed: Duration, finished: u32, left: usize, budget: Option<Duration>) -> Option<Duration> {
+    let each = elapsed.checked_div(finished)?;
+    let left = each.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX));
+    Some(budget.map_or(left, |budget| left.min(budget.saturating_sub(elapsed))))
 }
 
 impl Progress {
@@ -65,7 +77,9 @@ impl Progress {
             })
         };
         let titles = plan.groups.iter().map(|g| title(&g.cells)).collect();
-        Self { manner, bar, groups: plan.groups.len(), labels, titles, done: 0, warned: HashSet::new() }
+        let (groups, time_budget) = (plan.groups.len(), plan.settings.time_budget);
+        let (warned, started) = (HashSet::new(), Instant::now());
+        Self { manner, bar, groups, labels, titles, done: 0, warned, started, finished: 0, time_budget }
     }
 
     fn line(&self, text: &str) {
@@ -103,12 +117,18 @@ impl Progress {
 
     fn group(&mut self, group: &GroupRecord) {
         self.done += 1;
+        self.finished += 1;
         self.bar.set_position(self.done * STEPS);
         if matches!(self.manner, Manner::Lines { .. }) {
             let title = self.titles.get(group.group).map_or("", String::as_str);
             let ok = group.cells.iter().filter(|c| c.status == Status::Ok).count();
             let cells = group.cells.len();
-            self.line(&format!("[{}/{}] {title}: {ok} of {cells} cells ok", group.group + 1, self.groups));
+            let left = self.groups.saturating_sub(usize::try_from(self.done).unwrap_or(usize::MAX));
+            let time = time_left(self.started.elapsed(), self.finished, left, self.time_budget).filter(|_| left > 0);
+            let time = time.map_or(String::new(), |t| {
+                format!(", about {} left", Span(Duration::from_secs(t.as_secs_f64().round().max(1.0) as u64)))
+            });
+            self.line(&format!("[{}/{}] {title}: {ok} of {cells} cells ok{time}", group.group + 1, self.groups));
         }
     }
 }
@@ -118,6 +138,7 @@ impl Sink for Progress {
         match event {
             Event::RunStarted(run) => {
                 self.done = run.groups_done as u64;
+                self.started = Instant::now();
                 self.bar.set_position(self.done * STEPS);
                 self.bar.reset_eta();
             }
@@ -136,5 +157,19 @@ impl Sink for Progress {
             Event::GroupStarted(_) | Event::VisitFinished(_) => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_groups_left_at_the_pace_so_far() {
+        let s = Duration::from_secs;
+        assert_eq!(time_left(s(40), 2, 4, None), Some(s(80)));
+        assert_eq!(time_left(s(40), 2, 4, Some(s(100))), Some(s(60)));
+        assert_eq!(time_left(s(40), 2, 4, Some(s(30))), Some(s(0)));
+        assert_eq!(time_left(s(40), 0, 4, None), None);
     }
 }

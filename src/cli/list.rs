@@ -12,7 +12,7 @@ use crate::{
     measure::{Build, Machine, MeasuredLimits},
     report::{Format, Listing, render_env},
     spec::Cell,
-    sweep::{Bytes, Executor, profile},
+    sweep::{AssumedRates, Bytes, Executor, profile},
 };
 
 /// Answers `list`.
@@ -27,11 +27,10 @@ pub(super) fn list(what: &ListWhat, talk: Talk) -> Answer<Ending> {
 
 /// Answers `env`.
 pub(super) fn env(measure: bool, format: Format) -> Answer<Ending> {
+    let threads = setup::available_threads();
+    setup::set_threads(threads);
     let machine = setup::machine();
-    let limits = measure.then(|| {
-        let threads = machine.cpu_threads_logical.unwrap_or(1);
-        MeasuredLimits::measure(threads, machine.cache_l2_bytes, machine.cache_l3_bytes)
-    });
+    let limits = measure.then(|| MeasuredLimits::measure(threads, &machine));
     answer(&render_env(&machine, &Build::current(), limits.as_ref(), format)?)?;
     Ok(Ending::Done)
 }
@@ -89,10 +88,11 @@ fn cell_list(setup: &Setup, bench: &Bench) -> Listing {
         "feature_dim",
         "state_bytes_pred",
         "memory_bytes_pred",
+        "est_s",
         "note",
     ]);
     for (index, group) in setup.plan.groups.iter().enumerate() {
-        for cell in &group.cells {
+        for (i, cell) in group.cells.iter().enumerate() {
             let mut row = key(index, cell);
             row.extend(match bench.predict(cell) {
                 Ok(p) => {
@@ -103,9 +103,12 @@ fn cell_list(setup: &Setup, bench: &Bench) -> Listing {
                     } else {
                         String::new()
                     };
-                    [p.state_bytes.into(), p.memory_bytes.into(), note.into()]
+                    let rates = AssumedRates::default();
+                    let seconds = (!over).then(|| setup.plan.cell_seconds(group, i, &p, &rates));
+                    let seconds = seconds.map(|s| (s * 100.0).round() / 100.0);
+                    [p.state_bytes.into(), p.memory_bytes.into(), seconds.into(), note.into()]
                 }
-                Err(why) => [().into(), ().into(), format!("skipped: {why}").into()],
+                Err(why) => [().into(), ().into(), ().into(), format!("skipped: {why}").into()],
             });
             list.push(row);
         }

@@ -5,8 +5,8 @@ use std::{collections::HashMap, path::Path, time::SystemTime};
 use super::{Answer, Failure, args::RunArgs, say};
 use crate::{
     store::{
-        CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Output, Resumed, SamplesFile, journal_path,
-        resume, retain_cells, state_dir,
+        CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Origin, Output, Places, Resumed, Row,
+        SamplesFile, journal_path, resume, state_dir,
     },
     sweep::Plan,
 };
@@ -18,8 +18,8 @@ pub(super) struct Opened {
     pub(super) resumed: Resumed,
 }
 
-/// Opens every output of a run, or fails before any harm is done.
-pub(super) fn open(args: &RunArgs, plan: &Plan) -> Answer<Opened> {
+/// Opens every output of a run, or fails before any harm is done. `template` says what measures.
+pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer<Opened> {
     refuse_twice(args)?;
     if let Some(dir) = &args.dump {
         std::fs::create_dir_all(dir)
@@ -27,39 +27,42 @@ pub(super) fn open(args: &RunArgs, plan: &Plan) -> Answer<Opened> {
     }
     let cells = args.resume.as_ref().or(args.csv.as_ref());
     let journal = cells.filter(|c| *c != "-").and_then(|c| Some(journal_path(&state_dir()?, Path::new(c))));
-    let resumed = match &args.resume {
-        Some(file) => resume(Path::new(file), journal.as_deref(), plan)?,
-        None => Resumed::default(),
-    };
+    let target = |t: &'a Option<String>| t.as_deref();
+    let targets = [cells.map(String::as_str), target(&args.samples_csv), target(&args.jsonl)];
     let existing = match (&args.resume, args.force) {
         (Some(_), _) => Existing::Append,
         (None, true) => Existing::Overwrite,
         (None, false) => Existing::Refuse,
     };
-    let other = |target: &Option<String>| -> Answer<Option<Output>> {
-        let Some(target) = target else { return Ok(None) };
-        if args.resume.is_some() && target != "-" {
-            retain_cells(Path::new(target), &resumed.rows)?;
+    let origin = Origin::of(template);
+    let resumed = match &args.resume {
+        Some(file) => {
+            let other = |t: &'a Option<String>| t.as_deref().filter(|t| *t != "-").map(Path::new);
+            let (samples, json_lines) = (other(&args.samples_csv), other(&args.jsonl));
+            let places = Places { cells: Path::new(file), samples, json_lines, journal: journal.as_deref() };
+            let (resumed, pending) = resume(&places, plan, &origin)?;
+            // That all can be opened is known before the first is rewritten.
+            drop(Output::open_all(targets, existing)?);
+            pending.write()?;
+            resumed
         }
-        Ok(Some(Output::open(target, existing)?))
+        None => Resumed::default(),
     };
     // All are opened before the first is written to.
-    let samples = other(&args.samples_csv)?;
-    let json_lines = other(&args.jsonl)?;
-    let cells = cells.map(|c| Output::open(c, existing)).transpose()?;
+    let [cells, samples, json_lines] = Output::open_all(targets, existing)?;
     let run_id = resumed.run_id.clone().unwrap_or_else(|| plan.run_id(SystemTime::now(), std::process::id()));
     let files = Files {
         cells: cells.map(CellsFile::begin).transpose()?,
         samples: samples.map(SamplesFile::begin).transpose()?,
         json_lines: json_lines.map(JsonLinesFile::begin),
-        journal: journal.and_then(|path| begin_journal(&path, &run_id, plan, &resumed)),
+        journal: journal.and_then(|path| begin_journal(&path, &run_id, plan, origin, &resumed)),
     };
     Ok(Opened { files, run_id, resumed })
 }
 
 /// A run can do without a journal, and says so.
-fn begin_journal(path: &Path, run_id: &str, plan: &Plan, resumed: &Resumed) -> Option<Journal> {
-    let header = JournalHeader { run_id: run_id.to_owned(), fingerprint: plan.fingerprint() };
+fn begin_journal(path: &Path, run_id: &str, plan: &Plan, origin: Origin, resumed: &Resumed) -> Option<Journal> {
+    let header = JournalHeader { run_id: run_id.to_owned(), fingerprint: plan.fingerprint(), origin };
     Journal::begin(path, &header, &resumed.restored.visits).inspect_err(|e| no_journal(&e.to_string())).ok()
 }
 

@@ -25,13 +25,14 @@ pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
     if args.dry_run {
         return list::cells(&setup, Format::Table, talk);
     }
-    let Opened { files, run_id, resumed } = outputs::open(args, &setup.plan)?;
+    let mut template = Row::template("", &Build::current(), &setup::machine(), &setup.device_facts(), &meta);
+    let Opened { files, run_id, resumed } = outputs::open(args, &setup.plan, &template)?;
+    template.run_id.clone_from(&run_id);
     stop::listen()?;
     let mut bench = setup.bench(args.dump.clone());
     if !talk.quiet {
         say(&setup.outlook(&bench));
     }
-    let template = Row::template(&run_id, &Build::current(), &setup::machine(), &setup.device_facts(), &meta);
     let mut recorder = Recorder::new(RunInfo { template, ci_target: setup.plan.settings.ci_target }, files);
     let mut progress = Progress::new(&setup.plan, manner(talk));
     let limits = (setup.device.spec.kind == DeviceKind::Cpu).then(|| LimitsCache::new(setup.n_threads));

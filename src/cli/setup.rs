@@ -33,8 +33,14 @@ pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
     let run = overrides.run.over(&profile.run);
     let n_threads = match run.threads {
         Some(0) => return Err(Failure::Usage("--threads 0: nothing can run on no thread; give at least 1".into())),
+        Some(n) if n > most_threads() => {
+            let most = most_threads();
+            return Err(Failure::Usage(format!(
+                "--threads {n}: far beyond what this machine has; give at most {most}"
+            )));
+        }
         Some(n) => n,
-        None => thread::available_parallelism().map_or(1, NonZero::get),
+        None => available_threads(),
     };
     let spec = run.device.unwrap_or(DeviceSpec { kind: DeviceKind::Cpu, index: 0 });
     let run_facts = RunFacts { device_kind: spec.kind, n_threads, seed: run.seed.unwrap_or(0) };
@@ -46,8 +52,18 @@ pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
     Ok(Setup { plan, device, n_threads, memory_default })
 }
 
+/// Threads that this process may use at once.
+pub(super) fn available_threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// More threads than this can only be a slip of the pen.
+fn most_threads() -> usize {
+    available_threads().saturating_mul(4).max(64)
+}
+
 /// Tells the pools of threads their size, before there are any.
-fn set_threads(n_threads: usize) {
+pub(super) fn set_threads(n_threads: usize) {
     for pool in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
         // SAFETY: this is called while options are being resolved: no thread but this one exists yet, so that nobody
         // reads the environment meanwhile.

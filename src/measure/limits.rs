@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor, utils::barrier_pool};
 use serde::Serialize;
 
 use super::{
-    Block, Direction, MonotonicClock, Schedule, each,
+    Block, Direction, Machine, MonotonicClock, Schedule, each,
     isa::has_fma,
     memory_limit, sample,
     traffic::{CHAINS, STEPS, multiply_add, stream},
@@ -56,7 +56,12 @@ impl LimitsCache {
 impl Limits for LimitsCache {
     fn stream(&mut self, footprint_bytes: u64, direction: Direction) -> Option<f64> {
         let bytes = stream_bytes(footprint_bytes, memory_limit());
-        *self.streams.entry((bytes, direction)).or_insert_with(|| stream_gb_per_s(bytes, direction, self.threads))
+        *self.streams.entry((bytes, direction)).or_insert_with(|| {
+            // One thread may be the faster for a small footprint, or while another program holds a core.
+            let alone = stream_gb_per_s(bytes, direction, 1);
+            let all = if self.threads > 1 { stream_gb_per_s(bytes, direction, self.threads) } else { None };
+            alone.into_iter().chain(all).reduce(f64::max)
+        })
     }
 
     fn sgemm_gflops(&mut self) -> Option<f64> {
@@ -175,10 +180,20 @@ pub struct MeasuredLimits {
     pub streams: Vec<StreamLimit>,
 }
 
+/// Levels of memory and how much to go over to stay in each. Typical sizes stand for unknown ones, but for the first
+/// level's, which differs too much and without which nothing is lost.
+fn levels(machine: &Machine) -> Vec<(&'static str, u64)> {
+    let (l2, l3) = (machine.cache_l2_bytes.unwrap_or(1 << 20), machine.cache_l3_bytes.unwrap_or(32 << 20));
+    // Half of a cache fits with certainty; four times the last one does not.
+    let l1 = machine.cache_l1d_bytes.map(|l1d| ("L1", l1d / 2));
+    let others = [("L2", l2 / 2), ("L3", (l3 / 2).max(l2 * 2)), ("DRAM", l3.max(l2) * 4)];
+    l1.into_iter().chain(others).collect()
+}
+
 /// One measured stream.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StreamLimit {
-    /// What the footprint stands for: `L2`, `L3` or `DRAM`.
+    /// What the footprint stands for: `L1`, `L2`, `L3` or `DRAM`.
     pub level: &'static str,
     /// Bytes gone over, all threads together.
     pub footprint_bytes: u64,
@@ -191,15 +206,12 @@ pub struct StreamLimit {
 }
 
 impl MeasuredLimits {
-    /// Measures on one thread and on `threads`, for caches of these sizes (bytes; typical ones where unknown).
+    /// Measures on one thread and on `threads`, for the caches of this machine.
     #[must_use]
-    pub fn measure(threads: usize, l2: Option<u64>, l3: Option<u64>) -> Self {
+    pub fn measure(threads: usize, machine: &Machine) -> Self {
         let threads = threads.clamp(1, pool_threads());
-        let (l2, l3) = (l2.unwrap_or(1 << 20), l3.unwrap_or(32 << 20));
-        // Half of a cache fits with certainty; four times the last one does not.
-        let levels = [("L2", l2 / 2), ("L3", (l3 / 2).max(l2 * 2)), ("DRAM", l3.max(l2) * 4)];
         let memory = memory_limit();
-        let streams = levels.into_iter().flat_map(|(level, bytes)| {
+        let streams = levels(machine).into_iter().flat_map(|(level, bytes)| {
             let footprint_bytes = stream_bytes(bytes, memory);
             [Direction::Read, Direction::ReadWrite].map(|direction| StreamLimit {
                 level,
@@ -247,6 +259,19 @@ mod tests {
     }
 
     #[test]
+    fn the_first_level_is_gone_over_where_its_size_is_known() {
+        let machine = Machine {
+            cache_l1d_bytes: Some(48 << 10),
+            cache_l2_bytes: Some(2 << 20),
+            cache_l3_bytes: Some(32 << 20),
+            ..Machine::detect(&[])
+        };
+        let known = [("L1", 24 << 10), ("L2", 1 << 20), ("L3", 16 << 20), ("DRAM", 128 << 20)];
+        assert_eq!(levels(&machine), known);
+        assert_eq!(levels(&Machine { cache_l1d_bytes: None, ..machine }), known[1..]);
+    }
+
+    #[test]
     fn a_limit_is_measured_once() {
         let mut limits = LimitsCache::new(1);
         let first = limits.stream(5000, Direction::Read);
@@ -261,7 +286,7 @@ mod tests {
     #[ignore = "takes seconds, and its numbers are for people"]
     fn show_the_limits() {
         let machine = crate::measure::Machine::detect(&[]);
-        let limits = MeasuredLimits::measure(pool_threads(), machine.cache_l2_bytes, machine.cache_l3_bytes);
+        let limits = MeasuredLimits::measure(pool_threads(), &machine);
         println!("{limits:#?}");
     }
 }

@@ -12,6 +12,9 @@ const MAX_WARMUP: u32 = 20;
 /// Warming up may take this part of the time limit.
 const WARMUP_SHARE: u32 = 4;
 
+/// Samples for which there is room before they are taken; more get it as they come.
+const MOST_RESERVED: usize = 4096;
+
 /// How many calls are timed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Block {
@@ -85,7 +88,7 @@ pub fn sample<E>(
     };
     let mut visit = Visit { clock, started: clock.now(), timeout: schedule.timeout, stop, call, iters };
     let warm = visit.warm_up(schedule)?;
-    let mut samples_ns = Vec::with_capacity(schedule.samples);
+    let mut samples_ns = Vec::with_capacity(schedule.samples.min(MOST_RESERVED));
     let mut ended = Ended::Complete;
     while samples_ns.len() < schedule.samples {
         if let Some(reason) = visit.over() {
@@ -284,6 +287,13 @@ mod tests {
         assert_eq!((got.warmup_count, got.samples_ns.len(), got.ended), (2, 3, Ended::TimedOut));
         let (got, calls) = run(&limited, |_| MS * 50);
         assert_eq!((got.first_ns, got.samples_ns.len(), got.ended, calls), (Some(5e7), 0, Ended::TimedOut, 1));
+    }
+
+    #[test]
+    fn more_samples_than_memory_holds_are_asked_for_in_vain() {
+        let endless = Schedule { samples: usize::MAX, timeout: MS * 50, ..schedule(Block::Fixed(1)) };
+        let (got, _) = run(&endless, |_| MS * 12);
+        assert_eq!((got.samples_ns.len(), got.ended), (3, Ended::TimedOut));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::template::Origin;
 use crate::{spec::CellId, sweep::Visit};
 
 /// First line of a journal.
@@ -21,6 +22,8 @@ pub struct JournalHeader {
     pub run_id: String,
     /// Fingerprint of its plan.
     pub fingerprint: String,
+    /// Build, machine and device that measure.
+    pub origin: Origin,
 }
 
 /// Any other line.
@@ -163,7 +166,7 @@ mod tests {
     fn visits_are_kept_until_their_group_is_final() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = journal_path(dir.path(), Path::new("out.csv"));
-        let header = JournalHeader { run_id: "r".to_owned(), fingerprint: "f".to_owned() };
+        let header = JournalHeader { run_id: "r".to_owned(), fingerprint: "f".to_owned(), origin: Origin::default() };
         let mut journal = Journal::begin(&path, &header, &HashMap::new()).expect("begun");
         let (a, b) = (CellId("a".to_owned()), CellId("b".to_owned()));
         journal.add(&a, &visit(0)).expect("added");
@@ -188,7 +191,7 @@ mod tests {
     fn a_line_that_was_cut_off_is_left_out() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("j.jsonl");
-        let header = JournalHeader { run_id: "r".to_owned(), fingerprint: "f".to_owned() };
+        let header = JournalHeader { run_id: "r".to_owned(), fingerprint: "f".to_owned(), origin: Origin::default() };
         let a = CellId("a".to_owned());
         let before = [(a.clone(), vec![visit(0)])].into();
         Journal::begin(&path, &header, &before).expect("begun").add(&a, &visit(1)).expect("added");

@@ -17,7 +17,7 @@ pub use files::{CellsFile, JsonLinesFile, SAMPLE_COLUMNS, SamplesFile, cells_csv
 pub use journal::{Journal, JournalHeader, journal_path, state_dir};
 pub use output::{Existing, Output, OutputError, is_closed_pipe};
 pub use read::{CellsTable, ReadError, parse_cells, read_cells};
-pub use recorder::{Files, Recorder, by_cell};
-pub use resume::{ResumeError, Resumed, resume, retain_cells};
+pub use recorder::{Files, Recorder};
+pub use resume::{Pending, Places, ResumeError, Resumed, resume};
 pub use row::{COLUMNS, Row, SCHEMA_VERSION};
-pub use template::DeviceFacts;
+pub use template::{DeviceFacts, Origin};

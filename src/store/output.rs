@@ -51,29 +51,46 @@ impl Output {
     /// # Errors
     /// See [`OutputError`].
     pub fn open(target: &str, existing: Existing) -> Result<Self, OutputError> {
-        if target == "-" {
-            return Ok(Self { name: "stdout".to_owned(), inner: Box::new(io::stdout()), is_empty: true });
-        }
-        let path = Path::new(target);
-        // A device or a pipe (/dev/null, /dev/fd/3) holds nothing that could be lost.
-        let is_special = fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir());
-        let mut options = OpenOptions::new();
-        let options = match existing {
-            _ if is_special => options.write(true),
-            Existing::Refuse => options.write(true).create_new(true),
-            Existing::Overwrite => options.write(true).create(true).truncate(true),
-            Existing::Append => options.append(true).create(true),
-        };
-        match options.open(path) {
-            Ok(file) => {
-                let is_empty = is_special || file.metadata().is_ok_and(|m| m.len() == 0);
-                Ok(Self { name: target.to_owned(), inner: Box::new(file), is_empty })
+        let [output] = Self::open_all([Some(target)], existing)?;
+        output.ok_or_else(|| OutputError::Unwritable { path: target.to_owned(), source: io::ErrorKind::Other.into() })
+    }
+
+    /// Opens every target that is given, or none: nothing is overwritten before all of them are open, and files that
+    /// this call made are removed where another cannot be opened.
+    ///
+    /// # Errors
+    /// See [`OutputError`].
+    pub fn open_all<const N: usize>(
+        targets: [Option<&str>; N],
+        existing: Existing,
+    ) -> Result<[Option<Self>; N], OutputError> {
+        let mut opened: Vec<(&str, Target)> = Vec::new();
+        let all = targets.into_iter().flatten().try_for_each(|target| {
+            opened.push((target, Target::open(target, existing)?));
+            Ok(())
+        });
+        let all = all.and_then(|()| {
+            let overwritten = opened.iter().filter(|_| existing == Existing::Overwrite);
+            overwritten.into_iter().try_for_each(|(name, target)| target.clear(name))
+        });
+        if let Err(error) = all {
+            for (name, _) in opened.iter().filter(|(_, target)| target.is_new) {
+                // What matters is why the other could not be opened; an empty file more harms nobody.
+                let _ = fs::remove_file(name);
             }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && !path.is_dir() => {
-                Err(OutputError::Exists { path: target.to_owned() })
-            }
-            Err(source) => Err(OutputError::Unwritable { path: target.to_owned(), source }),
+            return Err(error);
         }
+        let mut opened = opened.into_iter();
+        Ok(targets.map(|target| {
+            target.and_then(|_| opened.next()).map(|(name, target)| {
+                let is_empty = target.is_empty();
+                let inner: Box<dyn Write + Send> = match target.file {
+                    Some(file) => Box::new(file),
+                    None => Box::new(io::stdout()),
+                };
+                Self { name: if name == "-" { "stdout".to_owned() } else { name.to_owned() }, inner, is_empty }
+            })
+        }))
     }
 
     /// An output into memory or anything else that is written to.
@@ -96,6 +113,63 @@ impl Output {
         let result = self.inner.write_all(bytes).and_then(|()| self.inner.flush());
         result.map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", self.name)))
     }
+}
+
+/// A file that was opened and not yet changed.
+struct Target {
+    /// `None` is stdout.
+    file: Option<File>,
+    /// A device or a pipe (/dev/null, /dev/fd/3): it holds nothing that could be lost.
+    is_special: bool,
+    /// Whether opening it made it.
+    is_new: bool,
+}
+
+impl Target {
+    fn open(target: &str, existing: Existing) -> Result<Self, OutputError> {
+        if target == "-" {
+            return Ok(Self { file: None, is_special: true, is_new: false });
+        }
+        let path = Path::new(target);
+        let is_special = is_special(path);
+        let open = |options: &mut OpenOptions| options.append(existing == Existing::Append).write(true).open(path);
+        let result = if is_special {
+            open(&mut OpenOptions::new()).map(|file| (file, false))
+        } else {
+            match open(OpenOptions::new().create_new(true)) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && existing != Existing::Refuse => {
+                    open(OpenOptions::new().create(true)).map(|file| (file, false))
+                }
+                result => result.map(|file| (file, true)),
+            }
+        };
+        match result {
+            Ok((file, is_new)) => Ok(Self { file: Some(file), is_special, is_new }),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && !path.is_dir() => {
+                Err(OutputError::Exists { path: target.to_owned() })
+            }
+            Err(source) => Err(OutputError::Unwritable { path: target.to_owned(), source }),
+        }
+    }
+
+    fn clear(&self, name: &str) -> Result<(), OutputError> {
+        match &self.file {
+            Some(file) if !self.is_special => {
+                file.set_len(0).map_err(|source| OutputError::Unwritable { path: name.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let len = || self.file.as_ref().and_then(|file| file.metadata().ok()).map(|m| m.len());
+        self.is_special || len() == Some(0)
+    }
+}
+
+/// Whether that is there and neither a file nor a directory.
+pub(super) fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 
 /// Whether an error comes of a closed pipe, which ends a program quietly.
@@ -153,6 +227,22 @@ mod tests {
             let error = Output::open(name, Existing::Refuse).map(|_| ()).expect_err("unwritable");
             assert!(matches!(error, OutputError::Unwritable { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn nothing_is_overwritten_or_left_behind_unless_all_can_be_opened() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let at = |name: &str| dir.path().join(name).to_str().expect("utf-8").to_owned();
+        let (old, new, bad) = (at("old.csv"), at("new.csv"), at("missing/out.csv"));
+        fs::write(&old, "mine\n").expect("written");
+        let opened = Output::open_all([Some(&*old), Some(&*new), Some(&*bad)], Existing::Overwrite);
+        let error = opened.map(|_| ()).expect_err("the last cannot be opened");
+        assert!(error.to_string().contains("missing/out.csv"), "{error}");
+        assert_eq!(fs::read_to_string(&old).expect("readable"), "mine\n");
+        assert!(!Path::new(&new).exists());
+        let [a, none, b] = Output::open_all([Some(&*old), None, Some(&*new)], Existing::Overwrite).expect("opened");
+        assert!(a.is_some_and(|o| o.is_empty()) && none.is_none() && b.is_some_and(|o| o.is_empty()));
+        assert_eq!(fs::read_to_string(&old).expect("readable"), "");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The sink that makes a run durable: journals visits, and writes a group's rows as it ends. Knows the order in which
 //! things must reach the disk, not how any of them looks.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::time::SystemTime;
 
 use super::{
     assemble::{RunInfo, assemble},
@@ -103,10 +103,4 @@ impl Sink for Recorder {
         }
         Ok(())
     }
-}
-
-/// Rows by cell, for whoever looks them up.
-#[must_use]
-pub fn by_cell(rows: &[Row]) -> HashMap<&str, &Row> {
-    rows.iter().map(|row| (row.cell_id.as_str(), row)).collect()
 }

@@ -4,15 +4,16 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{
-    files::cells_csv,
+    files::{SAMPLE_COLUMNS, cells_csv},
     journal::{JournalContent, read_journal},
-    output::{OutputError, replace},
+    output::{OutputError, is_special, replace},
     read::{ReadError, parse_cells},
     row::Row,
+    template::Origin,
 };
 use crate::{
     spec::{Cell, CellId},
@@ -49,14 +50,46 @@ pub struct Resumed {
     pub rows: Vec<Row>,
 }
 
-/// Reads a cells file and its journal, holds them against the plan and leaves in the file only whole groups whose every
-/// row is final. `journal` is where the journal lies, if anywhere.
+/// Where the files of a run lie.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// The cells file.
+    pub cells: &'a Path,
+    /// `--samples-csv`; it need not be there.
+    pub samples: Option<&'a Path>,
+    /// `--jsonl`; it need not be there.
+    pub json_lines: Option<&'a Path>,
+    /// The journal; it need not be there.
+    pub journal: Option<&'a Path>,
+}
+
+/// What is to be written before the run goes on; nothing has been changed yet.
+#[derive(Debug)]
+#[must_use = "the files still hold groups that are not whole"]
+pub struct Pending(Vec<(PathBuf, Vec<u8>)>);
+
+impl Pending {
+    /// Leaves in each file only what stays.
+    ///
+    /// # Errors
+    /// Of writing.
+    pub fn write(self) -> Result<(), ResumeError> {
+        self.0.iter().try_for_each(|(path, bytes)| Ok(replace(path, bytes)?))
+    }
+}
+
+/// Reads the files of a run and holds them against the plan and against what measures now; of their content, whole
+/// groups whose every row is final are to stay. Changes nothing: [`Pending`] does.
 ///
 /// # Errors
-/// See [`ResumeError`]; the file is then as it was.
-pub fn resume(cells: &Path, journal: Option<&Path>, plan: &Plan) -> Result<Resumed, ResumeError> {
-    let path = cells.display().to_string();
-    let bytes = fs::read(cells).map_err(|source| ReadError::Unreadable { path: path.clone(), source })?;
+/// See [`ResumeError`].
+pub fn resume(places: &Places<'_>, plan: &Plan, now: &Origin) -> Result<(Resumed, Pending), ResumeError> {
+    let path = places.cells.display().to_string();
+    let refuse = |message: String| Err(ResumeError::OtherPlan { path: path.clone(), message });
+    if is_special(places.cells) {
+        return refuse("it is not a file; nothing can be continued there".to_owned());
+    }
+    let bytes = fs::read(places.cells).map_err(|source| ReadError::Unreadable { path: path.clone(), source })?;
     // A line without its end may be cut off within a number, which then reads as another number.
     let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |last| last + 1);
     let (rows, unknown) = if whole == 0 {
@@ -66,24 +99,39 @@ pub fn resume(cells: &Path, journal: Option<&Path>, plan: &Plan) -> Result<Resum
         let table = parse_cells(&path, &bytes[..whole])?;
         (table.rows, table.unknown_columns)
     };
-    let refuse = |message: String| Err(ResumeError::OtherPlan { path: path.clone(), message });
     if let Some(column) = unknown.first() {
         return refuse(format!("its column {column} is unknown; a newer t2r wrote it, resume with that"));
     }
     if let Some(difference) = difference(&rows, plan) {
         return refuse(difference);
     }
-    let journal = journal.and_then(read_journal).filter(|j| belongs(j, &rows, plan));
+    let journal = places.journal.and_then(read_journal);
+    let is_other = |j: &JournalContent| !j.visits.is_empty() && j.header.fingerprint != plan.fingerprint();
+    if rows.is_empty() && journal.as_ref().is_some_and(is_other) {
+        let message = "its first group was begun with other cells or other settings; give the same profile and options \
+                       as before, or begin anew with --csv and --force";
+        return refuse(message.to_owned());
+    }
+    let journal = journal.filter(|j| belongs(j, &rows, plan, now));
     let run_id = rows.first().map(|r| r.run_id.clone()).or_else(|| journal.as_ref().map(|j| j.header.run_id.clone()));
     let groups_done = complete_groups(&rows, plan);
     let done: HashSet<CellId> = groups_done.iter().flat_map(|g| &plan.groups[*g].cells).map(Cell::id).collect();
     let kept: Vec<Row> = rows.into_iter().filter(|r| done.contains(&CellId(r.cell_id.clone()))).collect();
-    let text = cells_csv(&kept).unwrap_or_default();
-    replace(cells, &text)?;
+    if let Some(difference) = kept.iter().find_map(|row| Origin::of(row).difference(now)) {
+        return refuse(format!("its {difference}"));
+    }
+    let mut pending = vec![(places.cells.to_owned(), cells_csv(&kept).unwrap_or_default())];
+    let keep = Keep { run_id: run_id.as_deref(), cells: kept.iter().map(|r| r.cell_id.as_str()).collect() };
+    let others = [(places.samples, Form::Samples), (places.json_lines, Form::JsonLines)];
+    for (other, form) in others.into_iter().filter_map(|(path, form)| Some((path?, form))) {
+        if other.exists() && !is_special(other) {
+            pending.push((other.to_owned(), retained(other, form, &keep)?));
+        }
+    }
     let mut visits = journal.map(|j| j.visits).unwrap_or_default();
     visits.retain(|id, _| !done.contains(id));
     let restored = Restored { groups_done, outcome: outcome(&kept), visits };
-    Ok(Resumed { run_id, restored, rows: kept })
+    Ok((Resumed { run_id, restored, rows: kept }, Pending(pending)))
 }
 
 /// A file without one whole line is ours only if it is the beginning of a header.
@@ -110,7 +158,13 @@ fn difference(rows: &[Row], plan: &Plan) -> Option<String> {
             r.cell_id, r.variant, r.workload, r.batch_size, r.seq_len, r.n_threads, r.seed
         ));
     }
-    let (was, is) = (fingerprint_of(&first.run_id)?.to_owned(), plan.fingerprint());
+    let Some(was) = fingerprint_of(&first.run_id) else {
+        return Some(format!(
+            "its run_id '{}' is not of t2r's form, so that nothing says how it was measured; give a new file with --csv",
+            first.run_id
+        ));
+    };
+    let is = plan.fingerprint();
     (was != is).then(|| {
         format!(
             "it was begun with other cells or other settings of measurement ({was}, now {is}); give the same profile \
@@ -119,9 +173,10 @@ fn difference(rows: &[Row], plan: &Plan) -> Option<String> {
     })
 }
 
-/// Whether a journal is of the run that wrote the rows, or of this plan where there are no rows.
-fn belongs(journal: &JournalContent, rows: &[Row], plan: &Plan) -> bool {
+/// Whether a journal is of the run that wrote the rows, or of this plan where there are no rows, and of the same origin.
+fn belongs(journal: &JournalContent, rows: &[Row], plan: &Plan, now: &Origin) -> bool {
     journal.header.fingerprint == plan.fingerprint()
+        && journal.header.origin.difference(now).is_none()
         && rows.first().is_none_or(|row| row.run_id == journal.header.run_id)
 }
 
@@ -143,40 +198,86 @@ fn outcome(rows: &[Row]) -> Outcome {
     outcome
 }
 
-/// Leaves in a samples file or a JSON lines file only what belongs to these cells; a file that is not there is left so.
-///
-/// # Errors
-/// Of reading and rewriting, and of lines that are of neither form.
-pub fn retain_cells(path: &Path, kept: &[Row]) -> Result<(), ResumeError> {
-    if !path.exists() {
-        return Ok(());
-    }
+/// What a file beside the cells file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Samples,
+    JsonLines,
+}
+
+/// What stays in the files beside the cells file.
+struct Keep<'a> {
+    run_id: Option<&'a str>,
+    cells: HashSet<&'a str>,
+}
+
+/// The lines of a samples file or a JSON lines file that stay. A line of any other kind or run is an error: it belongs
+/// to someone else.
+fn retained(path: &Path, form: Form, keep: &Keep<'_>) -> Result<Vec<u8>, ResumeError> {
     let name = path.display().to_string();
+    let wrong = |line: usize, message: String| {
+        Err(ResumeError::Read(ReadError::Invalid { path: name.clone(), line: line as u64 + 1, column: None, message }))
+    };
     let text = fs::read_to_string(path).map_err(|source| ReadError::Unreadable { path: name.clone(), source })?;
-    let ids: HashSet<&str> = kept.iter().map(|r| r.cell_id.as_str()).collect();
+    let header = (form == Form::Samples).then(|| SAMPLE_COLUMNS.join(",") + "\n");
     let mut out = String::new();
-    for (i, line) in text.split_inclusive('\n').filter(|l| l.ends_with('\n')).enumerate() {
-        let is_header = i == 0 && line.starts_with("run_id,cell_id,");
-        match cell_of(line) {
-            _ if is_header => out.push_str(line),
-            Some(id) if ids.contains(id.as_str()) => out.push_str(line),
-            Some(_) => {}
-            None => {
-                let message = "expected a line of a samples file or a JSON lines file of t2r".to_owned();
-                return Err(ReadError::Invalid { path: name, line: i as u64 + 1, column: None, message }.into());
+    for (i, line) in text.split_inclusive('\n').enumerate() {
+        let header = header.as_deref().filter(|_| i == 0);
+        if !line.ends_with('\n') {
+            // It was cut off and goes, if it is the beginning of a line of ours.
+            let begin = match (header, form) {
+                (Some(header), _) => header.to_owned(),
+                (None, Form::Samples) => format!("{},", keep.run_id.unwrap_or_default()),
+                (None, Form::JsonLines) => "{\"schema_version\":".to_owned(),
+            };
+            if !(begin.starts_with(line) || line.starts_with(&begin)) || header.is_some_and(|h| line.len() >= h.len()) {
+                return wrong(i, format!("not the beginning of a line of {}; give another name", form.name()));
+            }
+            continue;
+        }
+        if let Some(header) = header {
+            if line != header {
+                return wrong(i, "not the header of a samples file of t2r; give another name".to_owned());
+            }
+            out.push_str(line);
+            continue;
+        }
+        let Some((run_id, cell_id)) = form.ids(line) else {
+            return wrong(i, format!("not a line of {}; give another name", form.name()));
+        };
+        if Some(run_id.as_str()) != keep.run_id {
+            let of = keep.run_id.map_or("no run that is known".to_owned(), |id| format!("run {id}"));
+            return wrong(i, format!("a line of run {run_id}, while the cells file is of {of}; give another name"));
+        }
+        if keep.cells.contains(cell_id.as_str()) {
+            out.push_str(line);
+        }
+    }
+    Ok(out.into_bytes())
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Samples => "a samples file of t2r",
+            Self::JsonLines => "a JSON lines file of t2r",
+        }
+    }
+
+    /// Run and cell of a whole line, if it is one of this form.
+    fn ids(self, line: &str) -> Option<(String, String)> {
+        match self {
+            Self::Samples => {
+                let fields: Vec<&str> = line.split(',').collect();
+                (fields.len() == SAMPLE_COLUMNS.len()).then(|| (fields[0].to_owned(), fields[1].to_owned()))
+            }
+            Self::JsonLines => {
+                let value: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+                let text = |key: &str| Some(value.get(key)?.as_str()?.to_owned());
+                Some((text("run_id")?, text("cell_id")?))
             }
         }
     }
-    Ok(replace(path, out.as_bytes())?)
-}
-
-/// The cell of a line of the samples file, whose second column it is, or of the JSON lines file.
-fn cell_of(line: &str) -> Option<String> {
-    if line.starts_with('{') {
-        let value: serde_json::Value = serde_json::from_str(line).ok()?;
-        return Some(value.get("cell_id")?.as_str()?.to_owned());
-    }
-    line.split(',').nth(1).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::{executor::Prediction, plan::Plan};
+use super::{
+    executor::Prediction,
+    plan::{Group, Plan},
+};
 use crate::spec::{Cell, Workload};
 
 /// Samples that a first visit discards, as a rule.
@@ -16,12 +19,14 @@ pub struct AssumedRates {
     pub flops_per_s: f64,
     /// Bytes per second.
     pub bytes_per_s: f64,
+    /// Bytes of weights and states prepared per second.
+    pub prepared_per_s: f64,
 }
 
 impl Default for AssumedRates {
     /// What plain loops on two laptop cores reach.
     fn default() -> Self {
-        Self { flops_per_s: 10e9, bytes_per_s: 10e9 }
+        Self { flops_per_s: 10e9, bytes_per_s: 10e9, prepared_per_s: 1e9 }
     }
 }
 
@@ -34,8 +39,8 @@ impl AssumedRates {
 }
 
 impl Plan {
-    /// Rough time of the whole plan if every cell has all its rounds: each round's warm-up and samples at the assumed
-    /// rates, and no more per cell than its limit. Cells that cannot run take none. Never beyond the time budget.
+    /// Rough time of the whole plan if every cell has all its rounds: each round's preparation, warm-up and samples at the
+    /// assumed rates, and no more per cell than its limit. Cells that cannot run take none. Never beyond the time budget.
     #[must_use]
     pub fn estimate(
         &self,
@@ -48,7 +53,7 @@ impl Plan {
                 // A generation costs what its longest length costs.
                 let Some(cell) = unit.last().map(|i| &group.cells[*i]) else { continue };
                 if let Ok(prediction) = predict(cell) {
-                    total += self.unit_seconds(cell, rates.call_seconds(&prediction));
+                    total += self.unit_seconds(cell, &prediction, rates);
                 }
             }
         }
@@ -56,9 +61,20 @@ impl Plan {
         Duration::try_from_secs_f64(total).unwrap_or(Duration::MAX).min(most)
     }
 
-    fn unit_seconds(&self, cell: &Cell, call: f64) -> f64 {
+    /// Part of the estimate that falls to one cell of a group. The shorter lengths of a generation come with the longest
+    /// one, and take no time of their own.
+    #[must_use]
+    pub fn cell_seconds(&self, group: &Group, cell: usize, prediction: &Prediction, rates: &AssumedRates) -> f64 {
+        let pays = group.units.iter().any(|unit| unit.last() == Some(&cell));
+        let of = group.cells.get(cell).filter(|_| pays);
+        of.map_or(0.0, |of| self.unit_seconds(of, prediction, rates))
+    }
+
+    fn unit_seconds(&self, cell: &Cell, prediction: &Prediction, rates: &AssumedRates) -> f64 {
         let s = &self.settings;
         let rounds = f64::from(s.rounds);
+        let call = rates.call_seconds(prediction);
+        let prepared = rounds * prediction.memory_bytes as f64 / rates.prepared_per_s;
         let of_rounds = match cell.workload {
             Workload::Attention | Workload::Forward => {
                 let sample = call.max(s.min_block(cell.cache).as_secs_f64());
@@ -67,7 +83,7 @@ impl Plan {
             Workload::Decode => call * rounds * (cell.n_gen.unwrap_or(1) as f64 + 1.0),
             Workload::Generate => call * rounds * (cell.seq_len as f64 + 1.0),
         };
-        of_rounds.min(s.cell_timeout.as_secs_f64())
+        (prepared + of_rounds).min(s.cell_timeout.as_secs_f64())
     }
 }
 
@@ -89,7 +105,7 @@ mod tests {
                     [defaults]\nvariants='softmax'\nworkload=['attention','decode']\nn_gen=9";
         let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
         let plan = Plan::new(&parse("t", text).expect("profile"), &Overrides::default(), &facts).expect("plan");
-        let predict = |_: &Cell| {
+        let predict = |_: &Cell| -> Result<Prediction, String> {
             Ok(Prediction {
                 state_bytes: 0,
                 memory_bytes: 0,
@@ -101,6 +117,11 @@ mod tests {
         };
         // 0.5 s a call. Layer: 4 + 1 discarded and 6 kept blocks of 1 s; model: 2 rounds of 10 tokens.
         assert_eq!(plan.estimate(predict, &AssumedRates::default()), Duration::from_secs(11 + 10));
+        let part = |g: usize| {
+            let group = &plan.groups[g];
+            plan.cell_seconds(group, 0, &predict(&group.cells[0]).expect("predicted"), &AssumedRates::default())
+        };
+        assert_eq!((part(0), part(1)), (11.0, 10.0));
         assert_eq!(plan.estimate(|_| Err("no".to_owned()), &AssumedRates::default()), Duration::ZERO);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     record::{CellRecord, GroupRecord, Status, StopReason, is_disturbed},
     settings::MeasureSettings,
     stopping::{order, stop_reason},
-    visiting::{Visited, visit},
+    visiting::{Visited, caught, visit},
     world::World,
 };
 use crate::spec::{Cell, CellId};
@@ -81,8 +81,10 @@ impl GroupRun<'_, '_> {
         self.admit(&mut p);
         self.rounds(&mut p)?;
         self.close(&mut p);
-        self.read_peaks(&mut p);
         let interrupted = p.cut == Some(Cut::Interrupted);
+        if !interrupted {
+            self.read_peaks(&mut p);
+        }
         Ok((GroupRecord { group: self.index, cells: p.records }, interrupted))
     }
 
@@ -239,7 +241,8 @@ impl GroupRun<'_, '_> {
     fn read_peaks(&mut self, p: &mut Progress) {
         for record in p.records.iter_mut().filter(|r| !r.visits.is_empty()) {
             if let Some(prediction) = &record.prediction {
-                record.peaks = self.world.instruments.peaks(prediction);
+                // What was measured of the cell stands without its peaks.
+                record.peaks = caught(|| Ok(self.world.instruments.peaks(prediction))).unwrap_or_default();
             }
         }
     }

@@ -78,12 +78,6 @@ impl Group {
         let of = self.cells.get(cell)?;
         self.cells.iter().position(|c| is_twin(c, of))
     }
-
-    /// Index of the unit that a cell belongs to.
-    #[must_use]
-    pub fn unit_of(&self, cell: usize) -> Option<usize> {
-        self.units.iter().position(|unit| unit.contains(&cell))
-    }
 }
 
 /// Whether `candidate` is the softmax twin of a cell of the same group.

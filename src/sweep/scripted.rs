@@ -115,7 +115,7 @@ impl Instruments for ScriptedInstruments {
     fn end(&mut self) -> Conditions {
         let n = self.visits;
         self.visits += 1;
-        Conditions { foreign_cpu_pct: Some((self.foreign_cpu_pct)(n)), ..Conditions::default() }
+        Conditions { foreign_cpu_pct: Some((self.foreign_cpu_pct)(n)), energy_j: Some(2.0), ..Conditions::default() }
     }
 }
 

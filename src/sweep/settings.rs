@@ -8,6 +8,12 @@ use crate::spec::CacheMode;
 /// Rounds below which the median has no interval, and a cell is never stopped for confidence.
 pub const MIN_ROUNDS: u32 = 6;
 
+/// More rounds than this are a slip of the pen.
+const MAX_ROUNDS: u32 = 10_000;
+
+/// More samples of one visit than this are one, too.
+const MAX_SAMPLES_PER_ROUND: usize = 10_000;
+
 /// How a run measures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MeasureSettings {
@@ -45,7 +51,7 @@ impl MeasureSettings {
     /// Fills in what the fields do not say.
     ///
     /// # Errors
-    /// A message for people: a count of 0 or a span of 0.
+    /// A message for people: a count or a span of 0, or a count beyond reason.
     pub fn resolve(fields: &MeasureFields) -> Result<Self, String> {
         let built_in = Self::default();
         let settings = Self {
@@ -63,6 +69,13 @@ impl MeasureSettings {
             ("min_block", settings.min_block == Some(Duration::ZERO)),
             ("cell_timeout", settings.cell_timeout.is_zero()),
         ];
+        let most = [
+            ("rounds", u64::from(settings.rounds), u64::from(MAX_ROUNDS)),
+            ("samples_per_round", settings.samples_per_round as u64, MAX_SAMPLES_PER_ROUND as u64),
+        ];
+        if let Some((name, given, most)) = most.iter().find(|(_, given, most)| given > most) {
+            return Err(format!("{name} is {given}: more than anyone would wait for; give at most {most}"));
+        }
         match zero.iter().find(|(_, is_zero)| *is_zero) {
             Some((name, _)) => Err(format!("{name} is 0: nothing would be measured; give at least 1")),
             None => Ok(settings),
@@ -87,5 +100,22 @@ impl MeasureSettings {
         let Self { rounds, ci_target, min_block, samples_per_round, cell_timeout, time_budget: _, memory_budget: _ } =
             self;
         format!("{rounds} {ci_target} {min_block:?} {samples_per_round} {cell_timeout:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_bounds() {
+        let refusal = |fields: MeasureFields| MeasureSettings::resolve(&fields).map(|_| ()).unwrap_err();
+        let rounds = |n| MeasureFields { rounds: Some(n), ..MeasureFields::default() };
+        let samples = |n| MeasureFields { samples_per_round: Some(n), ..MeasureFields::default() };
+        assert!(refusal(rounds(MAX_ROUNDS + 1)).contains("at most 10000"));
+        assert!(refusal(samples(usize::MAX)).contains("samples_per_round is 18446744073709551615"));
+        assert!(refusal(rounds(0)).contains("at least 1"));
+        assert!(MeasureSettings::resolve(&rounds(MAX_ROUNDS)).is_ok());
+        assert!(MeasureSettings::resolve(&samples(MAX_SAMPLES_PER_ROUND)).is_ok());
     }
 }

@@ -11,7 +11,10 @@ use super::{
     executor::{Executor, Measured, Visit, VisitError, VisitRequest},
     world::{Instruments, shorten},
 };
-use crate::spec::{Cell, Workload};
+use crate::{
+    measure::Conditions,
+    spec::{Cell, Workload},
+};
 
 /// What came of a visit.
 pub(super) struct Visited {
@@ -46,10 +49,14 @@ pub(super) fn visit(
     let visits = unit
         .iter()
         .zip(measured)
-        .map(|(cell, measured)| {
+        .enumerate()
+        .map(|(i, (cell, measured))| {
             if !is_usable(cell, &measured)? {
                 return Ok(None);
             }
+            // The energy of a generation is that of its longest length; a shorter one took an unknown part of it.
+            let energy_j = conditions.energy_j.filter(|_| i + 1 == unit.len());
+            let conditions = Conditions { energy_j, ..conditions };
             let mut visit = Visit { round, attempt, measured, conditions, elapsed_ns };
             shorten(&mut visit);
             Ok(Some(visit))

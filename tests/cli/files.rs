@@ -61,6 +61,30 @@ fn an_unwritable_path_is_found_out_before_measuring() {
 }
 
 #[test]
+fn force_overwrites_nothing_where_another_output_cannot_be_had() {
+    let dir = temp();
+    fs::write(dir.path().join("out.csv"), "mine\n").expect("written");
+    t2r(dir.path(), &tiny(&["--csv", "out.csv", "--samples-csv", "new.csv", "--jsonl", "missing/x", "--force"]))
+        .code(1);
+    assert_eq!(read(&dir.path().join("out.csv")), "mine\n");
+    assert!(!dir.path().join("new.csv").exists());
+}
+
+#[test]
+fn resuming_leaves_a_file_of_another_kind_alone() {
+    let dir = temp();
+    t2r(dir.path(), &tiny(&["--csv", "out.csv"])).code(0);
+    let before = read(&dir.path().join("out.csv"));
+    fs::write(dir.path().join("mine.csv"), "a,b\n1,2\n").expect("written");
+    for flag in ["--samples-csv", "--jsonl"] {
+        let text = stderr(&t2r(dir.path(), &tiny(&["--resume", "out.csv", flag, "mine.csv"])).code(1));
+        assert!(text.contains("mine.csv, line 1"), "{text}");
+        assert_eq!(read(&dir.path().join("mine.csv")), "a,b\n1,2\n");
+    }
+    assert_eq!(read(&dir.path().join("out.csv")), before);
+}
+
+#[test]
 fn data_alone_goes_to_stdout() {
     let dir = temp();
     let assert = t2r(dir.path(), &tiny(&["--csv", "-"])).code(0);

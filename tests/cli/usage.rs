@@ -5,12 +5,15 @@ use crate::{stderr, stdout, t2r, temp, tiny};
 #[test]
 fn mistakes_of_usage_are_2_and_name_the_nearest_right_word() {
     let dir = temp();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["--profile", "smok"], "did you mean 'smoke'?"),
         (&["--variants", "sofmax"], "did you mean 'softmax'?"),
         (&["--workload", "atention"], "did you mean 'attention'?"),
         (&["--rouds", "3"], "'--rounds'"),
         (&["--threads", "0"], "--threads 0"),
+        (&["--threads", "1000000"], "at most"),
+        (&["--rounds", "10001"], "at most 10000"),
+        (&["--samples-per-round", "18446744073709551615"], "at most 10000"),
         (&["list", "profils"], "profiles"),
         (&["--csv", "same", "--jsonl", "./same"], "both"),
         (&["--rounds", "6", "run"], "behind the subcommand"),

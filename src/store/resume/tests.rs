@@ -59,7 +59,8 @@ impl Place {
     fn process(&self, plan: &Plan, resumed: Resumed, executor: &mut ScriptedExecutor, stop_after: Option<u32>) {
         let run_id = resumed.run_id.unwrap_or_else(|| run_id(plan));
         let open = |path: &Path| Output::open(path.to_str().expect("utf-8"), Existing::Append).expect("opened");
-        let header = JournalHeader { run_id: run_id.clone(), fingerprint: plan.fingerprint() };
+        let header =
+            JournalHeader { run_id: run_id.clone(), fingerprint: plan.fingerprint(), origin: Origin::default() };
         let files = Files {
             cells: Some(CellsFile::begin(open(&self.cells)).expect("begun")),
             samples: Some(SamplesFile::begin(open(&self.samples)).expect("begun")),
@@ -74,10 +75,19 @@ impl Place {
     }
 
     fn resume(&self, plan: &Plan) -> Resumed {
-        let resumed = resume(&self.cells, Some(&self.journal), plan).unwrap_or_else(|e| panic!("{e}"));
-        retain_cells(&self.samples, &resumed.rows).expect("rewritten");
-        retain_cells(&self.json_lines, &resumed.rows).expect("rewritten");
+        let (resumed, pending) = self.check(plan, &Origin::default()).unwrap_or_else(|e| panic!("{e}"));
+        pending.write().expect("rewritten");
         resumed
+    }
+
+    fn check(&self, plan: &Plan, now: &Origin) -> Result<(Resumed, Pending), ResumeError> {
+        let (cells, journal) = (self.cells.as_path(), Some(self.journal.as_path()));
+        let (samples, json_lines) = (Some(self.samples.as_path()), Some(self.json_lines.as_path()));
+        resume(&Places { cells, samples, json_lines, journal }, plan, now)
+    }
+
+    fn refusal(&self, plan: &Plan) -> String {
+        self.check(plan, &Origin::default()).map(|_| ()).expect_err("refused").to_string()
     }
 
     /// Its rows, without what only says that there were two processes, each with its own warm-up.
@@ -141,14 +151,14 @@ fn the_file_of_another_plan_is_refused_untouched_and_says_why() {
     let place = Place::new();
     place.process(&plan_a, Resumed::default(), &mut executor(), None);
     let before = place.text(&place.cells);
-    let refusal = |text: &str| resume(&place.cells, None, &plan(text)).expect_err("another plan").to_string();
+    let refusal = |text: &str| place.refusal(&plan(text));
     let message = refusal(&TWO_GROUPS.replace("rounds=6", "rounds=7"));
     assert!(message.contains("other settings"), "{message}");
     let message = refusal(&TWO_GROUPS.replace("'elu',", ""));
     assert!(message.contains("elu attention, batch 1") && message.contains("not in this plan"), "{message}");
     assert_eq!(place.text(&place.cells), before);
     fs::write(&place.cells, "notes").expect("written");
-    assert!(matches!(resume(&place.cells, None, &plan_a), Err(ResumeError::Read(_))));
+    assert!(matches!(place.check(&plan_a, &Origin::default()), Err(ResumeError::Read(_))));
 }
 
 #[test]
@@ -167,4 +177,70 @@ fn what_the_time_budget_cut_short_is_taken_up_again() {
     let whole = Place::new();
     whole.process(&long, Resumed::default(), &mut executor(), None);
     assert_eq!(place.rows(), whole.rows());
+}
+
+#[test]
+fn files_beside_that_are_not_of_the_run_are_refused_and_nothing_is_touched() {
+    let plan = plan(TWO_GROUPS);
+    let place = Place::new();
+    place.process(&plan, Resumed::default(), &mut executor(), Some(25));
+    let cells = place.text(&place.cells);
+    let (samples, json) = (place.text(&place.samples), place.text(&place.json_lines));
+    assert!(samples.lines().count() > 2 && json.lines().count() > 2);
+    let other_run = |text: &str| text.replace(&run_id(&plan), "20250101T000000Z-01234567-0000");
+    let header = samples.lines().next().expect("a header");
+    for text in ["name,cell,note\nx,y,z\n", "a\n", "notes", &format!("{header},more\n"), &other_run(&samples)] {
+        fs::write(&place.samples, text).expect("written");
+        let message = place.refusal(&plan);
+        assert!(message.contains("s.csv, line"), "{message}");
+        assert_eq!((place.text(&place.samples).as_str(), &place.text(&place.cells)), (text, &cells));
+    }
+    fs::write(&place.samples, &samples).expect("written");
+    for text in
+        ["run_id,cell_id,x\n1,2,3\n", "{\"a\":1}\n", "[1]\n", "notes", "{\"cell_id\":\"x\"}\n", &other_run(&json)]
+    {
+        fs::write(&place.json_lines, text).expect("written");
+        let message = place.refusal(&plan);
+        assert!(message.contains("l.jsonl, line"), "{message}");
+        assert_eq!((place.text(&place.json_lines).as_str(), &place.text(&place.samples)), (text, &samples));
+        assert_eq!(place.text(&place.cells), cells);
+    }
+    // What was cut off within a line of the run is no harm.
+    fs::write(&place.json_lines, &json[..json.len() - 9]).expect("written");
+    fs::write(&place.samples, &samples[..samples.len() - 5]).expect("written");
+    place.resume(&plan);
+}
+
+#[test]
+fn another_build_or_machine_does_not_go_on_with_a_run() {
+    let plan = plan(TWO_GROUPS);
+    let place = Place::new();
+    place.process(&plan, Resumed::default(), &mut executor(), Some(25));
+    let elsewhere = Origin::of(&Row { machine_id: "another".to_owned(), ..Row::default() });
+    let message = place.check(&plan, &elsewhere).map(|_| ()).expect_err("refused").to_string();
+    assert!(
+        message.contains("cannot resume") && message.contains("machine_id was '' and is now 'another'"),
+        "{message}"
+    );
+    // No row is final yet: the visits in the journal are not taken over.
+    let place = Place::new();
+    place.process(&plan, Resumed::default(), &mut executor(), Some(3));
+    let visits = |now: &Origin| {
+        fs::remove_file(&place.samples).ok();
+        fs::remove_file(&place.json_lines).ok();
+        place.check(&plan, now).expect("taken up").0.restored.visits
+    };
+    assert!(!visits(&Origin::default()).is_empty());
+    assert!(visits(&elsewhere).is_empty());
+}
+
+#[test]
+fn a_name_without_a_fingerprint_is_another_plan() {
+    let plan = plan(TWO_GROUPS);
+    let place = Place::new();
+    place.process(&plan, Resumed::default(), &mut executor(), None);
+    let renamed = place.text(&place.cells).replace(&run_id(&plan), "mine");
+    fs::write(&place.cells, &renamed).expect("written");
+    assert!(place.refusal(&plan).contains("run_id 'mine'"));
+    assert_eq!(place.text(&place.cells), renamed);
 }

@@ -4,11 +4,12 @@ use std::{collections::HashMap, time::Duration};
 
 use super::*;
 use crate::{
+    measure::Conditions,
     spec::DeviceKind,
     sweep::{
-        CheckReport, Overrides, RunFacts, VisitError, VisitRequest,
+        CheckReport, Instruments, Overrides, Peaks, Prediction, RunFacts, VisitError, VisitRequest,
         profile::parse,
-        scripted::{ScriptedExecutor, run, small},
+        scripted::{Kept, ScriptedExecutor, ScriptedInstruments, run, small},
     },
 };
 
@@ -174,6 +175,45 @@ fn an_interrupted_group_is_told_with_what_there_is_and_later_ones_are_not_begun(
     assert!(matches!(events.last(), Some(Event::RunFinished(o)) if o.interrupted));
 }
 
+/// Scripted instruments that count how often peaks are asked for, and panic then.
+struct Panicking(ScriptedInstruments, u32);
+
+impl Instruments for Panicking {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn begin(&mut self) {}
+
+    fn end(&mut self) -> Conditions {
+        self.0.end()
+    }
+
+    fn peaks(&mut self, _: &Prediction) -> Peaks {
+        self.1 += 1;
+        panic!("no peak");
+    }
+}
+
+#[test]
+fn peaks_that_panic_are_missing_and_an_interrupted_group_does_not_wait_for_them() {
+    let plan = plan("[measure]\nrounds=3\n[defaults]\nvariants=['softmax','elu']");
+    for (stop_after, asked, status) in [(None, 2, Status::Ok), (Some(3), 0, Status::Interrupted)] {
+        let mut executor = ScriptedExecutor::new(|_, n| Ok(restless(n)));
+        let clock = executor.clock.clone();
+        let scripted = ScriptedInstruments { clock: clock.clone(), foreign_cpu_pct: Box::new(|_| 0.0), visits: 0 };
+        let mut instruments = Panicking(scripted, 0);
+        let kept = Kept::default();
+        let stop = move || stop_after.is_some_and(|n| clock.get() >= Duration::from_secs(n));
+        let (run_id, restored) = ("r".to_owned(), Restored::default());
+        let world = World { executor: &mut executor, instruments: &mut instruments, sink: &mut &kept, stop: &stop };
+        Runner { plan: &plan, run_id, memory_default: 1 << 30, restored, world }.run().expect("runs");
+        assert_eq!(instruments.1, asked);
+        let records = records(&kept.0.into_inner());
+        assert!(records.iter().all(|r| r.status == status && r.peaks.gflops.is_none()));
+    }
+}
+
 #[test]
 fn a_generation_is_one_visit_with_a_record_per_length() {
     let plan = plan("[measure]\nrounds=2\n[defaults]\nworkload='generate'\nvariants='softmax'\nseq_len=[4,2]");
@@ -182,6 +222,9 @@ fn a_generation_is_one_visit_with_a_record_per_length() {
     assert_eq!(executor.log.len(), 2);
     let figures: Vec<Vec<f64>> = records(&events).iter().map(CellRecord::figures).collect();
     assert_eq!(figures, [[4.0, 4.0], [2.0, 2.0]]);
+    let energy = |r: &CellRecord| r.visits.iter().map(|v| v.conditions.energy_j).collect::<Vec<_>>();
+    let energies: Vec<_> = records(&events).iter().map(energy).collect();
+    assert_eq!(energies, [[Some(2.0); 2], [None; 2]], "the energy of a visit is counted once, at the longest length");
 }
 
 #[test]
