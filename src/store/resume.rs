@@ -218,7 +218,16 @@ fn retained(path: &Path, form: Form, keep: &Keep<'_>) -> Result<Vec<u8>, ResumeE
     let wrong = |line: usize, message: String| {
         Err(ResumeError::Read(ReadError::Invalid { path: name.clone(), line: line as u64 + 1, column: None, message }))
     };
-    let text = fs::read_to_string(path).map_err(|source| ReadError::Unreadable { path: name.clone(), source })?;
+    let bytes = fs::read(path).map_err(|source| ReadError::Unreadable { path: name.clone(), source })?;
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => text,
+        // The last line may be cut off within a character.
+        Err(e) if e.error_len().is_none() => std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(),
+        Err(e) => {
+            let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+            return wrong(line, "not UTF-8; give another name".to_owned());
+        }
+    };
     let header = (form == Form::Samples).then(|| SAMPLE_COLUMNS.join(",") + "\n");
     let mut out = String::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {

@@ -209,6 +209,13 @@ fn files_beside_that_are_not_of_the_run_are_refused_and_nothing_is_touched() {
     fs::write(&place.json_lines, &json[..json.len() - 9]).expect("written");
     fs::write(&place.samples, &samples[..samples.len() - 5]).expect("written");
     place.resume(&plan);
+    let whole = place.text(&place.json_lines);
+    let tail = b"{\"schema_version\":1,\"meta\":\"\xc3";
+    fs::write(&place.json_lines, [whole.as_bytes(), tail].concat()).expect("written");
+    place.resume(&plan);
+    assert_eq!(place.text(&place.json_lines), whole);
+    fs::write(&place.json_lines, b"\xff\n").expect("written");
+    assert!(place.refusal(&plan).contains("not UTF-8"));
 }
 
 #[test]
