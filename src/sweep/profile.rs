@@ -133,6 +133,9 @@ fn with_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     match (message.starts_with("unknown field"), quoted.next()) {
         (true, Some(found)) => format!("unknown field '{found}'{}; {}", nearest(found, quoted), expected(message)),
+        _ if message == "invalid type: map, expected a sequence" => {
+            "a table where a list of tables belongs; a profile's sweeps are written [[sweep]]".to_owned()
+        }
         _ => message.replace('\n', " "),
     }
 }
@@ -173,6 +176,12 @@ mod tests {
         assert!(message.contains("line 3") && message.contains("25ms"), "{message}");
         let message = error("description = 'x'\n[defaults\n");
         assert!(message.contains("line 2"), "{message}");
+    }
+
+    #[test]
+    fn a_sweep_in_single_brackets_is_told_the_double_ones() {
+        let error = parse("t", "description = 'x'\n[sweep]\nbatch = 1\n").expect_err("single brackets").to_string();
+        assert!(error.contains("written [[sweep]]"), "{error}");
     }
 
     #[test]

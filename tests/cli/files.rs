@@ -105,7 +105,7 @@ fn what_cannot_fit_is_skipped_with_its_size_and_that_is_no_failure() {
     t2r(dir.path(), &args).code(0);
     for row in read_cells(&dir.path().join("out.csv")).expect("a cells file").rows {
         assert_eq!(row.status, "skipped");
-        assert!(row.status_detail.contains("needs 40960000000 bytes"), "{}", row.status_detail);
+        assert!(row.status_detail.contains("(40960000000 bytes)"), "{}", row.status_detail);
         assert!(row.state_bytes_pred.is_some_and(|b| b > 1 << 30) && row.p50_ns.is_none());
     }
 }
