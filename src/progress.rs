@@ -82,6 +82,11 @@ impl Progress {
         Self { manner, bar, groups, labels, titles, done: 0, warned, started, finished: 0, time_budget }
     }
 
+    /// Draws once more what is on the screen.
+    pub fn redraw(&self) {
+        self.bar.tick();
+    }
+
     fn line(&self, text: &str) {
         match self.manner {
             Manner::Bar { .. } => self.bar.println(text),

@@ -1,6 +1,9 @@
 //! `run`: opens what was asked for, measures and sums up.
 
-use std::io::{self, IsTerminal};
+use std::{
+    hint::black_box,
+    io::{self, IsTerminal},
+};
 
 use super::{
     Answer, Ending, Failure,
@@ -10,12 +13,12 @@ use super::{
     say, setup, stop,
 };
 use crate::{
-    measure::{Build, LimitsCache, MonotonicClock, SystemObserver},
+    measure::{Build, LimitsCache, MonotonicClock, Observer, SystemObserver, observer_cost, rss_bytes},
     progress::{Manner, Progress},
     report::{Format, render_summary},
     spec::DeviceKind,
     store::{Recorder, Row, RunInfo},
-    sweep::{Event, Outcome, Runner, Sink, World},
+    sweep::{Event, Outcome, Runner, Sink, World, nine_digits},
 };
 
 /// Measures.
@@ -33,8 +36,9 @@ pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
     if !talk.quiet {
         say(&setup.outlook(&bench));
     }
-    let mut recorder = Recorder::new(RunInfo { template, ci_target: setup.plan.settings.ci_target }, files);
     let mut progress = Progress::new(&setup.plan, manner(talk));
+    template.observer_overhead_pct = watching_costs(&progress, talk);
+    let mut recorder = Recorder::new(RunInfo { template, ci_target: setup.plan.settings.ci_target }, files);
     let limits = (setup.device.spec.kind == DeviceKind::Cpu).then(|| LimitsCache::new(setup.n_threads));
     let mut instruments = (MonotonicClock::default(), SystemObserver::default(), limits);
     let runner = Runner {
@@ -59,6 +63,36 @@ pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
         say(render_summary(&rows).trim_end());
     }
     Ok(ending(outcome, args.allow_failures))
+}
+
+/// Numbers that a block of work passes over while the cost of watching is measured: a cache level's worth.
+const WATCHED_NUMBERS: usize = 64 * 1024;
+
+/// Passes of a block: about two milliseconds, shorter than any sample of a run, which makes the cost look larger.
+const WATCHED_PASSES: usize = 100;
+
+/// What looking and drawing before a block costs the block, in percent.
+fn watching_costs(progress: &Progress, talk: Talk) -> Option<f64> {
+    let mut observer = SystemObserver::default();
+    let mut numbers = vec![1.0_f32; WATCHED_NUMBERS];
+    let mut observe = || {
+        observer.begin();
+        black_box(rss_bytes());
+        progress.redraw();
+        observer.end();
+    };
+    let mut work = || {
+        for _ in 0..WATCHED_PASSES {
+            numbers.iter_mut().for_each(|x| *x = 0.5 * *x + 0.5);
+            black_box(&mut numbers);
+        }
+    };
+    let cost = observer_cost(&MonotonicClock::default(), &mut observe, &mut work)?;
+    if talk.verbose {
+        let interval = cost.interval.map_or_else(String::new, |(l, h)| format!(" [{l:.2}, {h:.2}]"));
+        say(&format!("watching and drawing cost a block {:.2} %{interval}", cost.pct));
+    }
+    Some(nine_digits(cost.pct))
 }
 
 fn ending(outcome: Outcome, allow_failures: bool) -> Ending {

@@ -9,6 +9,7 @@ mod isa;
 mod limits;
 mod machine;
 mod memory;
+mod observer_cost;
 mod procfs;
 mod sampling;
 mod traffic;
@@ -24,5 +25,6 @@ pub use limits::{
 };
 pub use machine::Machine;
 pub use memory::{memory_limit, rss_bytes, total_memory};
+pub use observer_cost::{ObserverCost, observer_cost};
 pub use sampling::{Block, Ended, Sampled, Schedule, each, sample};
 pub use traffic::Direction;
