@@ -53,7 +53,7 @@ impl FromStr for VariantSpec {
         for part in parts {
             let (key, value) = part.split_once('=').map_or(("", part), |(k, v)| (k.trim(), v));
             let value = value.trim();
-            if value.is_empty() {
+            if value.is_empty() || (key.is_empty() && part.contains('=')) {
                 return Err(format!("'{text}': empty parameter; expected e.g. window:64 or t2r:merged=false"));
             }
             if params.iter().any(|(k, _)| k == key) {
@@ -76,5 +76,21 @@ impl TryFrom<String> for VariantSpec {
 impl From<VariantSpec> for String {
     fn from(v: VariantSpec) -> Self {
         v.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_written_the_same_and_nothing_panics(text in "[a-z0-9+:=_-]{0,24}|\\PC{0,16}") {
+            if let Ok(spec) = text.parse::<VariantSpec>() {
+                prop_assert_eq!(spec.to_string().parse(), Ok(spec));
+            }
+        }
     }
 }

@@ -199,4 +199,20 @@ mod tests {
         fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
         assert_eq!(read_journal(&path).expect("a journal").visits, before);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300), cut in 0usize..2000) {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("j.jsonl");
+            std::fs::write(&path, &bytes).expect("written");
+            let _ = read_journal(&path);
+            // A whole line, damaged: a visit is read as it was, or not at all.
+            let line = serde_json::to_vec(&visit(0)).expect("a line");
+            let mut damaged = line.clone();
+            damaged.splice(cut % line.len().., bytes);
+            std::fs::write(&path, &damaged).expect("written");
+            let _ = read_journal(&path);
+        }
+    }
 }

@@ -203,4 +203,21 @@ mod tests {
         assert_eq!(load(name).map(|p| p.description).map_err(|e| e.to_string()), Ok("mine".to_owned()));
         assert!(load("./missing.toml").is_err_and(|e| e.to_string().contains("./missing.toml")));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC{0,200}|([a-z_]{1,12} ?= ?(\\[|\"|[0-9k*-]|true|\\]){1,6}\n|\\[{1,2}[a-z]{1,8}\\]{1,2}\n){0,8}") {
+            let _ = parse("t", &text);
+        }
+
+        #[test]
+        fn a_damaged_profile_is_read_or_refused(at in 0usize..4000, with in "\\PC{0,3}") {
+            let (_, text) = EMBEDDED[0];
+            let at = (0..=at % text.len()).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+            let damaged = format!("{}{with}{}", &text[..at], text[at..].chars().skip(1).collect::<String>());
+            if let Err(error) = parse("t", &damaged) {
+                proptest::prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
 }
