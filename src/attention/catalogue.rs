@@ -79,7 +79,13 @@ fn resolve_other(spec: &VariantSpec, info: &VariantInfo, request: ResolveRequest
     refuse_unknown(spec, &info.params.iter().map(|(k, _)| *k).collect::<Vec<_>>(), !info.params.is_empty())?;
     let resolved = VariantSpec { name: spec.name.clone(), params };
     if spec.name == "window" {
-        window_of(&resolved).map_err(|e| e.to_string())?;
+        if window_of(&resolved).is_none() {
+            let text = resolved.params_text();
+            return Err(format!(
+                "'{resolved}': the window '{}' is not a positive number of tokens",
+                text.trim_start_matches("w=")
+            ));
+        }
         if !request.causal {
             return Err("window attention is causal: it has no bidirectional or cross form".to_owned());
         }
@@ -144,13 +150,11 @@ fn positive(text: &str) -> Option<usize> {
     text.parse().ok().filter(|n| *n > 0)
 }
 
-/// Tokens of a resolved `window`.
-pub(super) fn window_of(spec: &VariantSpec) -> candle_core::Result<usize> {
-    let text = spec.params.iter().find(|(k, _)| k == "w").map_or(DEFAULT_WINDOW, |(_, v)| v.as_str());
-    match positive(text) {
-        Some(w) => Ok(w),
-        None => candle_core::bail!("'{spec}': the window '{text}' is not a positive number of tokens"),
-    }
+/// Tokens that a query of a resolved `window` sees; `None` for every other variant, and where w is no size.
+#[must_use]
+pub fn window_of(spec: &VariantSpec) -> Option<usize> {
+    let w = spec.params.iter().find(|(key, _)| spec.name == "window" && key == "w");
+    w.and_then(|(_, text)| positive(text))
 }
 
 /// Exact bytes that one layer keeps for `batch` sequences of `len` tokens: KV caches in `dtype`, recurrent sums in
@@ -164,7 +168,7 @@ pub fn state_bytes(resolved: &Resolved, heads: Heads, batch: usize, len: usize, 
     match (resolved.spec.name.as_str(), resolved.feature_dim) {
         (_, Some(m)) => (m as u64).checked_mul(d + 1)?.checked_mul(4)?.checked_mul(parts),
         ("softmax", None) => cache(len),
-        ("window", None) => cache(len.min(window_of(&resolved.spec).ok()?)),
+        ("window", None) => cache(len.min(window_of(&resolved.spec)?)),
         _ => Some(0),
     }
 }

@@ -13,7 +13,7 @@ mod tensor_state;
 
 use candle_core::{Device, Result, Tensor};
 
-pub use catalogue::{ResolveRequest, Resolved, VariantInfo, resolve, state_bytes, variants};
+pub use catalogue::{ResolveRequest, Resolved, VariantInfo, resolve, state_bytes, variants, window_of};
 pub use linear::{CHUNK, LinearAttention};
 pub use none::NoAttention;
 pub use softmax::SoftmaxAttention;
@@ -106,7 +106,9 @@ pub trait Attention: Send + Sync {
     fn stepper(&self) -> Result<Box<dyn Stepper>>;
 
     /// Parameters by name, for dumps and checkpoints.
-    fn parameters(&self) -> Vec<(&'static str, Tensor)>;
+    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
 }
 
 /// Builds the resolved variant; its parameters are called `{prefix}.{name}`.
@@ -120,7 +122,10 @@ pub fn build(resolved: &Resolved, heads: Heads, params: &mut Params, prefix: &st
     let spec = &resolved.spec;
     match spec.name.as_str() {
         "softmax" => Ok(Box::new(SoftmaxAttention::full(heads))),
-        "window" => Ok(Box::new(SoftmaxAttention::window(heads, catalogue::window_of(spec)?))),
+        "window" => match window_of(spec) {
+            Some(window) => Ok(Box::new(SoftmaxAttention::window(heads, window))),
+            None => candle_core::bail!("{spec} states no window"),
+        },
         "none" => Ok(Box::new(NoAttention::new(heads))),
         _ => Ok(Box::new(LinearAttention::new(heads, build_map(resolved, heads, params, prefix)?))),
     }

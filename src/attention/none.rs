@@ -35,10 +35,6 @@ impl Attention for NoAttention {
     fn stepper(&self) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(*self))
     }
-
-    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
-        Vec::new()
-    }
 }
 
 impl Stepper for NoAttention {

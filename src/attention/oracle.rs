@@ -1,6 +1,8 @@
 //! The slow reference: every variant as its formula, in f64, with all N × M weights. Nothing here is fast, nothing is
 //! shared with the code it judges except the parameters.
 
+use candle_core::{DType, Result, Tensor};
+
 use super::{
     Heads, Mask,
     feature_map::{At, Side, SliceMap},
@@ -54,6 +56,14 @@ pub struct Reference {
     /// How much each row of `out` (b, h, n) can amplify a relative error of the similarities: Σ|φ(q)||φ(k)| over the
     /// denominator. 1 for positive features; large where random features nearly cancel.
     pub condition: Vec<f64>,
+}
+
+/// A tensor's numbers in f64, flat.
+///
+/// # Errors
+/// If they cannot be read back.
+pub fn to_f64(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()
 }
 
 /// Evaluates the formula: `out_i = Σ_j sim(q_i, k_j) v_j / norm(Σ_j sim(q_i, k_j))` over the j that i sees.

@@ -163,10 +163,6 @@ impl Attention for SoftmaxAttention {
     fn stepper(&self) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(*self))
     }
-
-    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
-        Vec::new()
-    }
 }
 
 /// 1 for the tokens of each source, 0 for its padding: (b, source).

@@ -7,9 +7,9 @@ use candle_core::{Device, Result, Tensor};
 use super::{heads, layer, whole_model};
 use crate::{
     attention::{
-        CHUNK, Mask, Token,
-        oracle::{Inputs, attend},
-        tensor_dtype,
+        CHUNK, Mask, Stepper, Token,
+        oracle::{Inputs, attend, to_f64},
+        tensor_dtype, window_of,
     },
     model::{Decoder, Session, Setup, oracle},
     params::Params,
@@ -62,7 +62,7 @@ fn tolerance(dtype: DType, n_layers: usize) -> f64 {
 
 fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
     let batch = cell.batch_size.min(LAYER_BATCH);
-    let window = cell.variant.params.iter().find(|(k, _)| k == "w").and_then(|(_, w)| w.parse().ok()).unwrap_or(0);
+    let window = window_of(&cell.variant).unwrap_or(0);
     let n = cell.seq_len.min(CHUNK.max(window) + BEYOND).min(MAX_TOKENS);
     let (attention, params) = layer::build(cell, device)?;
     let stepper = attention.stepper()?;
@@ -77,20 +77,19 @@ fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
             attention.extend(&qkv, &mut state)?
         }
     };
-    let wide = |t: &Tensor| -> Result<Vec<f64>> { t.flatten_all()?.to_dtype(candle_core::DType::F64)?.to_vec1() };
     let inputs = Inputs {
         batch,
         n,
         source: n,
         input_dim: stepper.input_dim(),
         value_dim: cell.head_dim,
-        q: wide(&qkv.q)?,
-        k: wide(&qkv.k)?,
-        v: wide(&qkv.v)?,
+        q: to_f64(&qkv.q)?,
+        k: to_f64(&qkv.k)?,
+        v: to_f64(&qkv.v)?,
     };
     let want = attend(&stepper.weights(), heads(cell), &inputs, &mask);
     let tolerance = tolerance(cell.dtype, 0);
-    let report = compare(&wide(&out)?, &want.out, tolerance, |i| want.condition[i / cell.head_dim]);
+    let report = compare(&to_f64(&out)?, &want.out, tolerance, |i| want.condition[i / cell.head_dim]);
     let shape = out.dims().to_vec();
     let reference = Tensor::from_vec(want.out, shape, &Device::Cpu)?;
     let mut tensors = dumped(&params);
@@ -106,7 +105,7 @@ fn folded(
     parts: &[(Vec<f32>, [usize; 4]); 3],
     batch: usize,
     n: usize,
-    stepper: &dyn crate::attention::Stepper,
+    stepper: &dyn Stepper,
 ) -> Result<Tensor> {
     let (h, d) = (cell.n_heads, cell.head_dim);
     let mut state = stepper.state(batch, n);
@@ -139,9 +138,8 @@ fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
         steps.push(session.step(&now)?.unsqueeze(1)?);
     }
     let out = Tensor::cat(&steps, 1)?;
-    let got: Vec<f64> = out.flatten_all()?.to_dtype(candle_core::DType::F64)?.to_vec1()?;
     let tolerance = tolerance(cell.dtype, setup.shape.n_layers);
-    let report = compare(&got, &want.logits, tolerance, |_| want.condition);
+    let report = compare(&to_f64(&out)?, &want.logits, tolerance, |_| want.condition);
     let mut tensors = dumped(&params);
     tensors.insert("ids".to_owned(), Tensor::from_vec(ids, (batch, n), &Device::Cpu)?);
     tensors.insert("reference".to_owned(), Tensor::from_vec(want.logits, out.shape(), &Device::Cpu)?);

@@ -2,8 +2,8 @@
 
 use super::{heads, resolved};
 use crate::{
-    attention::{self, is_merged},
-    measure::{Direction, Machine},
+    attention::{self, is_merged, window_of},
+    measure::{Direction, last_level_cache_bytes},
     spec::{Activation, CacheMode, Cell, ModelShape, Positions, Workload},
     sweep::Prediction,
 };
@@ -19,7 +19,7 @@ const SCORE_ROWS: f64 = 256.0 * 4.0;
 
 /// Bytes of the last-level cache.
 pub(super) fn last_level_cache() -> u64 {
-    Machine::detect(&[]).cache_l3_bytes.unwrap_or(DEFAULT_CACHE)
+    last_level_cache_bytes().unwrap_or(DEFAULT_CACHE)
 }
 
 /// Independent states of `bytes` each that a cold cell rotates over, a warm one keeps 1.
@@ -55,8 +55,7 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
         (Workload::Attention, _) => {
             let one = state(cell.seq_len)?;
             let all = one.checked_mul(rotation(cell, one, cache_bytes))?;
-            let direction = direction(cell);
-            let passes = if direction == Direction::ReadWrite { 2.0 } else { 1.0 };
+            let (direction, passes) = state_traffic(cell);
             Some(Prediction {
                 state_bytes: one,
                 memory_bytes: all,
@@ -100,7 +99,7 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
                 Positions::Rotary => 0.0,
                 _ => size * last as f64 * shape.d_model as f64,
             };
-            let passes = if direction(cell) == Direction::ReadWrite { 2.0 } else { 1.0 };
+            let (_, passes) = state_traffic(cell);
             Some(Prediction {
                 state_bytes: held,
                 memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits)?,
@@ -114,9 +113,9 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
     }
 }
 
-/// Which way the state's traffic goes: sums are written back, caches are only read.
-fn direction(cell: &Cell) -> Direction {
-    if cell.feature_dim.is_some() { Direction::ReadWrite } else { Direction::Read }
+/// Which way the state's traffic goes, and how often each byte passes: sums are written back, caches are only read.
+fn state_traffic(cell: &Cell) -> (Direction, f64) {
+    if cell.feature_dim.is_some() { (Direction::ReadWrite, 2.0) } else { (Direction::Read, 1.0) }
 }
 
 /// Depth of one call: the cell's own, or for `generate`, whose call is the average token, the mean over its tokens.
@@ -131,11 +130,7 @@ fn depth(cell: &Cell) -> usize {
 fn seen(cell: &Cell) -> f64 {
     match cell.variant.name.as_str() {
         "none" => 0.0,
-        "window" => {
-            let window = cell.variant.params.iter().find_map(|(_, v)| v.parse::<usize>().ok());
-            depth(cell).min(window.unwrap_or(usize::MAX)) as f64
-        }
-        _ => depth(cell) as f64,
+        _ => depth(cell).min(window_of(&cell.variant).unwrap_or(usize::MAX)) as f64,
     }
 }
 

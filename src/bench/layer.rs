@@ -60,18 +60,17 @@ pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> 
         return step_on_slices(cell, cache_bytes, visit, stepper.as_ref(), &token, watch);
     }
     let token = qkv(&token, cell, visit.device)?;
-    let one = layer.tensor_state(cell.batch_size, cell.seq_len, tensor_dtype(cell.dtype), visit.device)?;
-    let bytes = {
-        let mut full = one.clone();
-        fill_tensors(&mut full, cell.seq_len, &tile(cell))?;
-        full.used_bytes()
-    };
-    let n = costs::rotation(cell, bytes, cache_bytes) as usize;
-    let mut states = Vec::with_capacity(n);
-    for _ in 0..n {
+    let tile = tile(cell);
+    let filled = || -> Result<TensorState> {
         let mut state = layer.tensor_state(cell.batch_size, cell.seq_len, tensor_dtype(cell.dtype), visit.device)?;
-        fill_tensors(&mut state, cell.seq_len, &tile(cell))?;
-        states.push(state);
+        fill_tensors(&mut state, cell.seq_len, &tile)?;
+        Ok(state)
+    };
+    let mut states = vec![filled()?];
+    let bytes = states[0].used_bytes();
+    let n = costs::rotation(cell, bytes, cache_bytes) as usize;
+    while states.len() < n {
+        states.push(filled()?);
     }
     let mut next = 0;
     measure(visit, watch, Some(bytes), &mut || {

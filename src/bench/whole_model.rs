@@ -62,19 +62,13 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
         ids = session.step_greedy(&ids)?;
         Ok(())
     };
-    let mut between = || {
-        watch.look();
-        (visit.stop)()
-    };
-    let timeout = visit.request.cell_timeout;
-    let schedule = |first, samples| Schedule { first, block: Block::Fixed(1), samples, timeout };
     let mut warm = None;
     if visit.request.first {
-        warm = Some(sample(visit.clock, &schedule(true, 0), &mut between, &mut each(|| step(&mut session)))?);
+        warm = Some(time_tokens(visit, &mut watch, true, 0, || step(&mut session))?);
     }
     // The discarded token of the measured part stands just before the depth.
     session.rewind(depth - 1);
-    let sampled = sample(visit.clock, &schedule(false, n_gen), &mut between, &mut each(|| step(&mut session)))?;
+    let sampled = time_tokens(visit, &mut watch, false, n_gen, || step(&mut session))?;
     Ok(Measured {
         figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
         samples_ns: sampled.samples_ns,
@@ -88,20 +82,26 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     })
 }
 
-/// Discards tokens of a generation of its own until they agree, as a `decode` does.
-fn warm_up(model: &Decoder, cell: &Cell, visit: &Visiting<'_>, watch: &mut Watch) -> Result<Sampled> {
-    let mut session = Session::new(model, cell.batch_size, SPARE.min(model.setup().max_len))?;
-    let mut ids = first_ids(cell);
-    let schedule = Schedule {
-        first: visit.request.first,
-        block: Block::Fixed(1),
-        samples: 0,
-        timeout: visit.request.cell_timeout,
-    };
+/// Times tokens one by one, after those that warm up; looks at memory in between.
+fn time_tokens(
+    visit: &Visiting<'_>,
+    watch: &mut Watch,
+    first: bool,
+    samples: usize,
+    step: impl FnMut() -> Result<()>,
+) -> Result<Sampled> {
+    let schedule = Schedule { first, block: Block::Fixed(1), samples, timeout: visit.request.cell_timeout };
     let mut between = || {
         watch.look();
         (visit.stop)()
     };
+    sample(visit.clock, &schedule, &mut between, &mut each(step))
+}
+
+/// Discards tokens of a generation of its own until they agree, as a `decode` does.
+fn warm_up(model: &Decoder, cell: &Cell, visit: &Visiting<'_>, watch: &mut Watch) -> Result<Sampled> {
+    let mut session = Session::new(model, cell.batch_size, SPARE.min(model.setup().max_len))?;
+    let mut ids = first_ids(cell);
     let step = || {
         if session.position() == SPARE.min(model.setup().max_len) {
             session.rewind(0);
@@ -109,7 +109,7 @@ fn warm_up(model: &Decoder, cell: &Cell, visit: &Visiting<'_>, watch: &mut Watch
         ids = session.step_greedy(&ids)?;
         Ok(())
     };
-    sample(visit.clock, &schedule, &mut between, &mut each(step))
+    time_tokens(visit, watch, visit.request.first, 0, step)
 }
 
 /// One generation as long as the unit's longest cell, read off at every cell's length. The prompt is not timed.

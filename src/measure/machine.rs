@@ -12,6 +12,9 @@ const GIB: u64 = 1 << 30;
 /// Words in the path of a control group that only container managers write.
 const CONTAINER_MARKS: [&str; 6] = ["docker", "kubepods", "containerd", "libpod", "lxc", "crio-"];
 
+/// Where Linux describes the caches of the first processor.
+const CACHES: &str = "/sys/devices/system/cpu/cpu0/cache";
+
 /// The machine columns of every row, and the cache sizes; `None` where the system does not say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Machine {
@@ -49,7 +52,7 @@ impl Machine {
     /// Asks the operating system. `devices` are the names of the GPUs, in order; they are part of the id.
     #[must_use]
     pub fn detect(devices: &[String]) -> Self {
-        let cache = |level, kind| cache_size(Path::new("/sys/devices/system/cpu/cpu0/cache"), level, kind);
+        let cache = |level, kind| cache_size(Path::new(CACHES), level, kind);
         let mut machine = Self {
             cpu_info: cpu_model(),
             cpu_isa: isa().to_owned(),
@@ -64,7 +67,7 @@ impl Machine {
             ci: is_set(env::var("CI").ok().as_deref()),
             cache_l1d_bytes: cache(1, "Data"),
             cache_l2_bytes: cache(2, "Unified"),
-            cache_l3_bytes: cache(3, "Unified"),
+            cache_l3_bytes: last_level_cache_bytes(),
         };
         machine.machine_id = machine.id(devices);
         machine
@@ -100,6 +103,12 @@ fn in_container() -> bool {
 
 fn is_container_group(groups: &str) -> bool {
     CONTAINER_MARKS.iter().any(|mark| groups.contains(mark))
+}
+
+/// Bytes of the last-level cache, where the system says.
+#[must_use]
+pub fn last_level_cache_bytes() -> Option<u64> {
+    cache_size(Path::new(CACHES), 3, "Unified")
 }
 
 /// Size of a cache as Linux describes it: one folder per cache, with the files `level`, `type` and `size` (`32K`).

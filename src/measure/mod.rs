@@ -23,7 +23,7 @@ pub use isa::isa;
 pub use limits::{
     Limits, LimitsCache, MeasuredLimits, StreamLimit, fma_gflops, fork_join_us, sgemm_gflops, stream_gb_per_s,
 };
-pub use machine::Machine;
+pub use machine::{Machine, last_level_cache_bytes};
 pub use memory::{memory_limit, rss_bytes, total_memory};
 pub use observer_cost::{ObserverCost, observer_cost};
 pub use sampling::{Block, Ended, Sampled, Schedule, each, sample};

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 
 use super::decoder::Setup;
 use crate::{
     attention::{
         self, Heads, Mask,
-        oracle::{Inputs, attend},
+        oracle::{Inputs, attend, to_f64},
     },
     params::Params,
     spec::{Activation, Norm, Positions},
@@ -78,8 +78,7 @@ pub fn logits(setup: &Setup, params: &mut Params, ids: &[u32], batch: usize) -> 
         let layer = attention::build(&variant, setup.heads, params, &format!("blocks.{i}.attention"))?;
         layers.push(layer.stepper()?);
     }
-    let wide = |t: &Tensor| -> Result<Vec<f64>> { t.flatten_all()?.to_dtype(candle_core::DType::F64)?.to_vec1() };
-    let weights = params.tensors().iter().map(|(k, t)| Ok((k.clone(), wide(t)?))).collect::<Result<_>>()?;
+    let weights = params.tensors().iter().map(|(k, t)| Ok((k.clone(), to_f64(t)?))).collect::<Result<_>>()?;
     let weights = Weights(weights);
     let (shape, heads, d) = (setup.shape, setup.heads, setup.shape.d_model);
     let n = ids.len() / batch.max(1);

@@ -10,4 +10,5 @@ pub use cell::{Cell, CellId, KEY_COLUMNS, ModelShape};
 pub use sizes::{SizeList, parse_sizes};
 pub use suggest::nearest;
 pub use variant::VariantSpec;
+pub(crate) use words::words;
 pub use words::{Activation, CacheMode, DType, DeviceKind, DeviceSpec, Implementation, Norm, Positions, Workload};

@@ -1,86 +1,46 @@
 //! What became of a cell: its state, its visits and why it stopped. Knows no file format; rows are made of it elsewhere.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use super::executor::{CheckReport, Prediction, Visit};
-use crate::spec::Cell;
+use crate::spec::{Cell, words};
 
 /// A visit during which other processes took more of one core than this, in percent, is marked and repeated.
 pub const FOREIGN_CPU_LIMIT_PCT: f64 = 15.0;
 
-/// What became of a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Measured.
-    Ok,
-    /// Not tried, for a reason given.
-    Skipped,
-    /// Memory ran out while trying.
-    Oom,
-    /// Nothing was measured within the cell's time.
-    Timeout,
-    /// It failed or panicked.
-    Error,
-    /// Its code disagrees with the slow reference, so that its speed means nothing.
-    Incorrect,
-    /// The run was interrupted before the cell was done.
-    Interrupted,
-}
-
-impl Status {
-    /// The word in the `status` column.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Skipped => "skipped",
-            Self::Oom => "oom",
-            Self::Timeout => "timeout",
-            Self::Error => "error",
-            Self::Incorrect => "incorrect",
-            Self::Interrupted => "interrupted",
-        }
+words! {
+    /// What became of a cell.
+    Status("status") {
+        /// Measured.
+        Ok = "ok",
+        /// Not tried, for a reason given.
+        Skipped = "skipped",
+        /// Memory ran out while trying.
+        Oom = "oom",
+        /// Nothing was measured within the cell's time.
+        Timeout = "timeout",
+        /// It failed or panicked.
+        Error = "error",
+        /// Its code disagrees with the slow reference, so that its speed means nothing.
+        Incorrect = "incorrect",
+        /// The run was interrupted before the cell was done.
+        Interrupted = "interrupted",
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Why a cell got no more rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StopReason {
-    /// Its interval is within the target.
-    Confidence,
-    /// It had all its rounds.
-    Rounds,
-    /// Its own time was up.
-    CellTime,
-    /// The run's time was up.
-    TimeBudget,
-    /// The user asked to stop.
-    Interrupted,
-}
-
-impl StopReason {
-    /// The word in the `stop_reason` column.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Confidence => "confidence",
-            Self::Rounds => "rounds",
-            Self::CellTime => "cell_time",
-            Self::TimeBudget => "time_budget",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
-
-impl fmt::Display for StopReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+words! {
+    /// Why a cell got no more rounds.
+    StopReason("stop reason") {
+        /// Its interval is within the target.
+        Confidence = "confidence",
+        /// It had all its rounds.
+        Rounds = "rounds",
+        /// Its own time was up.
+        CellTime = "cell_time",
+        /// The run's time was up.
+        TimeBudget = "time_budget",
+        /// The user asked to stop.
+        Interrupted = "interrupted",
     }
 }
 

@@ -27,19 +27,11 @@ impl FeatureMap for Elu {
         x.gt(0f32)?.where_cond(&(&x + 1.0)?, &below)
     }
 
-    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
-        Vec::new()
-    }
-
     fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
         Ok(Box::new(*self))
     }
 
     fn feature_dim(&self) -> usize {
-        self.dim
-    }
-
-    fn input_dim(&self) -> usize {
         self.dim
     }
 

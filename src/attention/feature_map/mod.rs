@@ -92,7 +92,9 @@ pub trait FeatureMap: Send + Sync {
     fn forward(&self, x: &Tensor, side: Side, rows: Rows) -> Result<Tensor>;
 
     /// Parameters by name.
-    fn parameters(&self) -> Vec<(&'static str, Tensor)>;
+    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
 
     /// The same map on CPU slices, with a copy of the parameters as they are now.
     ///
@@ -103,8 +105,11 @@ pub trait FeatureMap: Send + Sync {
     /// Length of φ.
     fn feature_dim(&self) -> usize;
 
-    /// Length of the vectors it maps: the head width, unless the projection is merged into it.
-    fn input_dim(&self) -> usize;
+    /// Length of the vectors it maps: the head width, unless the projection is merged into it. As long as φ itself
+    /// for maps that work element by element.
+    fn input_dim(&self) -> usize {
+        self.feature_dim()
+    }
 
     /// How φ(q)·z is kept away from zero.
     fn normalizer(&self) -> Normalizer;

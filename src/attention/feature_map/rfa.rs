@@ -90,14 +90,20 @@ fn orthonormal_rows(rng: &mut impl Rng, n: usize, d: usize) -> Vec<Vec<f32>> {
     rows
 }
 
+impl Rfa {
+    /// w = σ ⊙ ε (h_kv, D, d), f32.
+    fn weights(&self) -> Result<Tensor> {
+        self.draws.to_dtype(DType::F32)?.broadcast_mul(&self.sigma.to_dtype(DType::F32)?.unsqueeze(1)?)
+    }
+}
+
 impl FeatureMap for Rfa {
     fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Tensor> {
         let x = x.to_dtype(DType::F32)?;
         // The tiny term keeps the gradient of the square root finite at the zero vector.
         let norm = (x.sqr()?.sum_keepdim(D::Minus1)? + 1e-24)?.sqrt()?;
         let x = x.broadcast_div(&(norm + NORM_EPSILON)?)?;
-        let draws = self.draws.to_dtype(DType::F32)?.broadcast_mul(&self.sigma.to_dtype(DType::F32)?.unsqueeze(1)?)?;
-        let angles = x.contiguous()?.broadcast_matmul(&draws.t()?.unsqueeze(0)?.contiguous()?)?;
+        let angles = x.contiguous()?.broadcast_matmul(&self.weights()?.t()?.unsqueeze(0)?.contiguous()?)?;
         let scale = (2.0 / self.shape.feature_dim as f64).sqrt();
         Tensor::cat(&[angles.sin()?, angles.cos()?], D::Minus1)? * scale
     }
@@ -107,9 +113,12 @@ impl FeatureMap for Rfa {
     }
 
     fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
-        let draws = self.draws.to_dtype(DType::F32)?.broadcast_mul(&self.sigma.to_dtype(DType::F32)?.unsqueeze(1)?)?;
-        let exact = (to_slice(&self.draws)?, to_slice(&self.sigma)?);
-        Ok(Box::new(RfaOnSlices { shape: self.shape, weights: to_slice(&draws)?, draws: exact.0, sigma: exact.1 }))
+        Ok(Box::new(RfaOnSlices {
+            shape: self.shape,
+            weights: to_slice(&self.weights()?)?,
+            draws: to_slice(&self.draws)?,
+            sigma: to_slice(&self.sigma)?,
+        }))
     }
 
     fn feature_dim(&self) -> usize {

@@ -147,19 +147,11 @@ impl FeatureMap for Merged {
         x.to_dtype(DType::F32)?.relu()
     }
 
-    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
-        Vec::new()
-    }
-
     fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
         Ok(Box::new(*self))
     }
 
     fn feature_dim(&self) -> usize {
-        self.dim
-    }
-
-    fn input_dim(&self) -> usize {
         self.dim
     }
 
