@@ -4,9 +4,11 @@
 
 pub mod linear;
 mod parallel;
+mod simd;
 pub mod softmax;
 
 pub use parallel::for_each_part;
+pub use simd::Simd;
 
 /// Lanes summed apart, so that the compiler may use vector registers without reordering a sum.
 const LANES: usize = 16;
