@@ -61,13 +61,28 @@ impl Params {
     /// If the device refuses the tensor, or `name` exists in another shape.
     pub fn get(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let shape = shape.into();
+        let (mut rng, n) = (self.rng(name), shape.elem_count());
+        self.get_from(name, shape, || draw(&mut rng, n, init))
+    }
+
+    /// The parameter `name`, made of `values` when first asked for.
+    ///
+    /// # Errors
+    /// As [`Params::get`].
+    pub fn get_from(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        values: impl FnOnce() -> Vec<f32>,
+    ) -> Result<Tensor> {
+        let shape = shape.into();
         if let Some(known) = self.tensors.get(name) {
             if known.shape() != &shape {
                 candle_core::bail!("parameter {name} has shape {:?}, asked for {shape:?}", known.shape());
             }
             return Ok(known.clone());
         }
-        let mut tensor = self.draw(name, &shape, init)?;
+        let mut tensor = Tensor::from_vec(values(), shape, &self.device)?.to_dtype(self.dtype)?;
         if self.trainable {
             let var = Var::from_tensor(&tensor)?;
             tensor = var.as_tensor().clone();
@@ -83,13 +98,14 @@ impl Params {
     /// As [`Params::get`].
     pub fn fixed(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let shape = shape.into();
-        let tensor = self.draw(name, &shape, init)?;
-        self.tensors.insert(name.to_owned(), tensor.clone());
+        let values = draw(&mut self.rng(name), shape.elem_count(), init);
+        let tensor = Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?;
+        self.set_fixed(name, &tensor);
         Ok(tensor)
     }
 
-    /// Replaces a fixed tensor by one of the same shape computed from it.
-    pub fn replace_fixed(&mut self, name: &str, tensor: &Tensor) {
+    /// Remembers a fixed tensor that was drawn elsewhere.
+    pub fn set_fixed(&mut self, name: &str, tensor: &Tensor) {
         self.tensors.insert(name.to_owned(), tensor.clone());
     }
 
@@ -109,11 +125,6 @@ impl Params {
     #[must_use]
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
-    }
-
-    fn draw(&self, name: &str, shape: &Shape, init: Init) -> Result<Tensor> {
-        let values = draw(&mut self.rng(name), shape.elem_count(), init);
-        Tensor::from_vec(values, shape.clone(), &self.device)?.to_dtype(self.dtype)
     }
 }
 

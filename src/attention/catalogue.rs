@@ -1,18 +1,30 @@
 //! What is known of every variant without building one: names, parameters, feature sizes, state sizes. Pure.
 
-use super::{Heads, feature_map};
+use super::{
+    Heads,
+    feature_map::{self, MapEntry, Values},
+};
 use crate::spec::{DType, VariantSpec, nearest};
 
-/// Tokens of the `window` control where none are stated.
+/// Tokens of a window where none are stated.
 const DEFAULT_WINDOW: &str = "64";
+
+/// What the name of a hybrid begins with: a window of softmax, and the map named behind it for all that came before.
+const HYBRID: &str = "window+";
+
+/// Name of the parameter that says whether φ's affine part is merged into the projections.
+const MERGED: &str = "merged";
+
+/// Name of the parameter that every variant with a map has.
+const FEATURE_DIM: &str = "feature_dim";
 
 /// Name and meaning of one variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VariantInfo {
     /// Name, as `--variants` takes it.
-    pub name: &'static str,
+    pub name: String,
     /// One line for people.
-    pub summary: &'static str,
+    pub summary: String,
     /// Parameters with the values they take, the default first; a free number has its default alone.
     pub params: Vec<(&'static str, Vec<&'static str>)>,
 }
@@ -39,18 +51,44 @@ pub struct Resolved {
     pub feature_dim: Option<usize>,
 }
 
-/// Every variant, in the order of the documentation: softmax, the feature maps, the controls.
+/// Every variant, in the order of the documentation: softmax, the feature maps, the hybrids, the controls.
 #[must_use]
 pub fn variants() -> Vec<VariantInfo> {
-    let fixed = |name, summary, params| VariantInfo { name, summary, params };
-    let mut all =
-        vec![fixed("softmax", "softmax attention over a KV cache: what a pretrained transformer has", vec![])];
-    all.extend(feature_map::REGISTRY.iter().map(|entry| {
-        fixed(entry.name, entry.summary, entry.params.iter().map(|(k, values)| (*k, values.to_vec())).collect())
+    let info = |name: &str, summary: &str, params| VariantInfo { name: name.into(), summary: summary.into(), params };
+    let window = ("w", vec![DEFAULT_WINDOW]);
+    let mut all = vec![info("softmax", "softmax attention over a KV cache: what a pretrained transformer has", vec![])];
+    all.extend(feature_map::REGISTRY.iter().map(|entry| info(entry.name, entry.summary, listed(entry.params))));
+    all.extend(feature_map::REGISTRY.iter().filter(|entry| !entry.gated).map(|entry| {
+        let summary = format!("hybrid: softmax over the last w tokens, {} over all before them", entry.name);
+        let of_map = listed(entry.params).into_iter().filter(|(key, _)| *key != MERGED);
+        info(&format!("{HYBRID}{}", entry.name), &summary, [window.clone()].into_iter().chain(of_map).collect())
     }));
-    all.push(fixed("window", "control: softmax over the last w tokens", vec![("w", vec![DEFAULT_WINDOW])]));
-    all.push(fixed("none", "control: the attention output is 0", vec![]));
+    all.push(info("window", "control: softmax over the last w tokens", vec![window]));
+    all.push(info("none", "control: the attention output is 0", vec![]));
     all
+}
+
+fn listed(params: &[(&'static str, Values)]) -> Vec<(&'static str, Vec<&'static str>)> {
+    let values = |values: &Values| match *values {
+        Values::OneOf(words) => words.to_vec(),
+        Values::Count(default) => vec![default],
+    };
+    params.iter().map(|(key, of_key)| (*key, values(of_key))).collect()
+}
+
+/// The feature map of a variant, alone or behind a window.
+#[must_use]
+pub fn map_of(name: &str) -> Option<&'static MapEntry> {
+    match name.strip_prefix(HYBRID) {
+        Some(map) => feature_map::find(map).filter(|entry| !entry.gated),
+        None => feature_map::find(name),
+    }
+}
+
+/// Whether a window of softmax stands before the variant's feature map.
+#[must_use]
+pub fn is_hybrid(spec: &VariantSpec) -> bool {
+    spec.name.starts_with(HYBRID)
 }
 
 /// Fills in defaults and refuses what cannot be.
@@ -60,81 +98,69 @@ pub fn variants() -> Vec<VariantInfo> {
 pub fn resolve(spec: &VariantSpec, request: ResolveRequest) -> Result<Resolved, String> {
     let known = variants();
     let Some(info) = known.iter().find(|v| v.name == spec.name) else {
-        let names: Vec<&str> = known.iter().map(|v| v.name).collect();
+        let names: Vec<&str> = known.iter().map(|v| v.name.as_str()).collect();
         let hint = nearest(&spec.name, names.iter().copied());
         return Err(format!("unknown variant '{}'{hint}; known: {}", spec.name, names.join(", ")));
     };
-    match feature_map::find(&spec.name) {
-        Some(entry) => resolve_map(spec, info, entry, request),
-        None => resolve_other(spec, info, request),
+    let entry = map_of(&spec.name);
+    let mut keys: Vec<&str> = info.params.iter().map(|(key, _)| *key).collect();
+    // What a value without a name means: the window, or else the length of φ.
+    let main = if keys.contains(&"w") { Some("w") } else { entry.map(|_| FEATURE_DIM) };
+    keys.extend(entry.map(|_| FEATURE_DIM));
+    refuse_unknown(spec, &keys, main)?;
+    let given = |key: &str| spec.param(key).or_else(|| (main == Some(key)).then(|| spec.param("")).flatten());
+    let mut resolved = VariantSpec::new(&spec.name);
+    for (key, values) in &info.params {
+        let value =
+            given(key).map_or_else(|| Ok(default(key, values, request)), |text| check(spec, key, text, request))?;
+        resolved.params.push(((*key).to_owned(), value.to_owned()));
     }
-}
-
-fn resolve_other(spec: &VariantSpec, info: &VariantInfo, request: ResolveRequest) -> Result<Resolved, String> {
-    let mut params = Vec::new();
-    for (key, defaults) in &info.params {
-        let value = spec.params.iter().find(|(k, _)| k.is_empty() || k == key);
-        params.push(((*key).to_owned(), value.map_or(defaults[0].to_owned(), |(_, v)| v.clone())));
+    let looks_back_only = spec.name == "window" || is_hybrid(spec) || entry.is_some_and(|e| e.gated);
+    if looks_back_only && !request.causal {
+        return Err(format!("{} attention is causal: it has no bidirectional or cross form", spec.name));
     }
-    refuse_unknown(spec, &info.params.iter().map(|(k, _)| *k).collect::<Vec<_>>(), !info.params.is_empty())?;
-    let resolved = VariantSpec { name: spec.name.clone(), params };
-    if spec.name == "window" {
-        if window_of(&resolved).is_none() {
-            let text = resolved.params_text();
-            return Err(format!(
-                "'{resolved}': the window '{}' is not a positive number of tokens",
-                text.trim_start_matches("w=")
-            ));
-        }
-        if !request.causal {
-            return Err("window attention is causal: it has no bidirectional or cross form".to_owned());
-        }
-    }
-    Ok(Resolved { spec: resolved, feature_dim: None })
-}
-
-fn resolve_map(
-    spec: &VariantSpec,
-    info: &VariantInfo,
-    entry: &feature_map::MapEntry,
-    request: ResolveRequest,
-) -> Result<Resolved, String> {
-    let mut keys: Vec<&str> = info.params.iter().map(|(k, _)| *k).collect();
-    keys.push("feature_dim");
-    refuse_unknown(spec, &keys, true)?;
-    let own_dim = spec.params.iter().find(|(k, _)| k.is_empty() || k == "feature_dim");
+    let Some(entry) = entry else { return Ok(Resolved { spec: resolved, feature_dim: None }) };
+    let own_dim = given(FEATURE_DIM);
     let asked = match own_dim {
-        Some((_, text)) => Some(positive(text).ok_or_else(|| format!("'{spec}': feature_dim '{text}' is not a size"))?),
+        Some(text) => Some(positive(text).ok_or_else(|| format!("'{spec}': feature_dim '{text}' is not a size"))?),
         None => request.feature_dim,
     };
-    let mut params = Vec::new();
-    for (key, values) in &info.params {
-        let given = spec.params.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
-        if let Some(bad) = given.filter(|g| !values.contains(g)) {
-            return Err(format!("'{spec}': {key} is '{bad}', expected one of {}", values.join(", ")));
-        }
-        let value = match (*key, given) {
-            ("merged", Some("true")) if !request.can_merge => {
-                return Err(format!("'{spec}': rotary positions stand between the projection and φ, nothing merges"));
-            }
-            ("merged", None) if !request.can_merge => "false",
-            (_, given) => given.unwrap_or(values[0]),
-        };
-        params.push(((*key).to_owned(), value.to_owned()));
-    }
-    let feature_dim = (entry.feature_dim)(request.head_dim, asked)?;
-    if let Some((_, text)) = own_dim.filter(|_| asked != Some(feature_dim)) {
+    let feature_dim = (entry.feature_dim)(&resolved, request.head_dim, asked)?;
+    if let Some(text) = own_dim.filter(|_| asked != Some(feature_dim)) {
         return Err(format!("'{spec}': feature_dim {text} is not free, {} needs {feature_dim}", spec.name));
     }
-    Ok(Resolved { spec: VariantSpec { name: spec.name.clone(), params }, feature_dim: Some(feature_dim) })
+    Ok(Resolved { spec: resolved, feature_dim: Some(feature_dim) })
 }
 
-fn refuse_unknown(spec: &VariantSpec, known: &[&str], bare: bool) -> Result<(), String> {
-    let main = if known.contains(&"feature_dim") { "feature_dim" } else { known.first().copied().unwrap_or("") };
-    if spec.params.iter().any(|(k, _)| k.is_empty()) && spec.params.iter().any(|(k, _)| k == main && !k.is_empty()) {
+/// What a parameter is where it is not given.
+fn default<'a>(key: &str, values: &[&'a str], request: ResolveRequest) -> &'a str {
+    if key == MERGED && !request.can_merge { "false" } else { values[0] }
+}
+
+/// A parameter that is given, if it can be had.
+fn check<'a>(spec: &VariantSpec, key: &str, text: &'a str, request: ResolveRequest) -> Result<&'a str, String> {
+    let of_map = map_of(&spec.name).and_then(|entry| entry.params.iter().find(|(k, _)| *k == key));
+    match of_map.map(|(_, values)| *values) {
+        Some(Values::OneOf(words)) if !words.contains(&text) => {
+            Err(format!("'{spec}': {key} is '{text}', expected one of {}", words.join(", ")))
+        }
+        Some(Values::OneOf(_)) if key == MERGED && text == "true" && !request.can_merge => Err(format!(
+            "'{spec}': nothing merges here: rotary positions stand between the projection and φ, or φ is being trained"
+        )),
+        Some(Values::OneOf(_)) => Ok(text),
+        _ if positive(text).is_some() => Ok(text),
+        Some(_) => Err(format!("'{spec}': {key} is '{text}', expected a positive number")),
+        None => Err(format!("'{spec}': the window '{text}' is not a positive number of tokens")),
+    }
+}
+
+fn refuse_unknown(spec: &VariantSpec, known: &[&str], main: Option<&str>) -> Result<(), String> {
+    let bare = spec.param("").is_some();
+    if let Some(main) = main.filter(|main| bare && spec.param(main).is_some()) {
         return Err(format!("'{spec}': {main} is given twice, once without its name"));
     }
-    match spec.params.iter().find(|(k, _)| !(known.contains(&k.as_str()) || (bare && k.is_empty()))) {
+    let is_known = |key: &str| if key.is_empty() { main.is_some() } else { known.contains(&key) };
+    match spec.params.iter().find(|(key, _)| !is_known(key)) {
         None => Ok(()),
         Some((key, _)) if known.is_empty() || key.is_empty() => {
             Err(format!("'{spec}': {} takes no parameter", spec.name))
@@ -150,25 +176,53 @@ fn positive(text: &str) -> Option<usize> {
     text.parse().ok().filter(|n| *n > 0)
 }
 
-/// Tokens that a query of a resolved `window` sees; `None` for every other variant, and where w is no size.
+/// Tokens that the softmax of a resolved `window` or hybrid sees; `None` for every other variant.
 #[must_use]
 pub fn window_of(spec: &VariantSpec) -> Option<usize> {
-    let w = spec.params.iter().find(|(key, _)| spec.name == "window" && key == "w");
-    w.and_then(|(_, text)| positive(text))
+    spec.param("w").and_then(positive)
 }
 
-/// Exact bytes that one layer keeps for `batch` sequences of `len` tokens: KV caches in `dtype`, recurrent sums in
-/// f32. `None` on overflow.
+/// Positions that a resolved variant knows, where they are limited.
 #[must_use]
-pub fn state_bytes(resolved: &Resolved, heads: Heads, batch: usize, len: usize, dtype: DType) -> Option<u64> {
+pub fn max_len(spec: &VariantSpec) -> Option<usize> {
+    spec.param("max_len").and_then(positive)
+}
+
+/// Exact bytes that one layer keeps for `batch` sequences of some tokens: KV caches in the dtype of the model,
+/// recurrent sums in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateBytes {
+    /// Keys and values, which a step reads.
+    pub cache: u64,
+    /// Sums, which a step reads and writes.
+    pub sums: u64,
+}
+
+impl StateBytes {
+    /// Both.
+    #[must_use]
+    pub fn total(self) -> Option<u64> {
+        self.cache.checked_add(self.sums)
+    }
+}
+
+/// What one layer keeps for `batch` sequences of `len` tokens; `None` on overflow.
+#[must_use]
+pub fn state_bytes(resolved: &Resolved, heads: Heads, batch: usize, len: usize, dtype: DType) -> Option<StateBytes> {
     let parts = (batch as u64).checked_mul(heads.n_kv_heads as u64)?;
     let d = heads.head_dim as u64;
-    let cache =
-        |tokens: usize| (tokens as u64).checked_mul(2 * d)?.checked_mul(dtype.size_bytes() as u64)?.checked_mul(parts);
-    match (resolved.spec.name.as_str(), resolved.feature_dim) {
-        (_, Some(m)) => (m as u64).checked_mul(d + 1)?.checked_mul(4)?.checked_mul(parts),
-        ("softmax", None) => cache(len),
-        ("window", None) => cache(len.min(window_of(&resolved.spec)?)),
-        _ => Some(0),
-    }
+    let cached = match (resolved.spec.name.as_str(), window_of(&resolved.spec)) {
+        ("softmax", _) => len,
+        (_, Some(window)) => len.min(window),
+        _ => 0,
+    };
+    let cache = (cached as u64).checked_mul(2 * d)?.checked_mul(dtype.size_bytes() as u64)?.checked_mul(parts)?;
+    let sums = match (resolved.feature_dim, map_of(&resolved.spec.name)) {
+        (Some(m), Some(entry)) => {
+            let numbers = (m as u64).checked_mul(d + 1)?.checked_add(u64::from(entry.scaled))?;
+            numbers.checked_mul(4)?.checked_mul(parts)?
+        }
+        _ => 0,
+    };
+    Some(StateBytes { cache, sums })
 }

@@ -4,8 +4,9 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::{
     Attention, Heads, Mask, Qkv, Recurrent, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
-    feature_map::{At, FeatureMap, Rows, Side, SliceMap},
+    feature_map::{At, FeatureMap, Features, Rows, Side, SliceMap},
     oracle::Weights,
+    pace::{NOTHING, Pace},
     softmax::padding,
 };
 use crate::kernels::{self, for_each_part, linear::Normalizer};
@@ -13,90 +14,189 @@ use crate::kernels::{self, for_each_part, linear::Normalizer};
 /// Tokens whose mutual weights are in memory together in the causal forward.
 pub const CHUNK: usize = 64;
 
-/// `out_i = φ(q_i)ᵀ S_i / (φ(q_i)·z_i)` with S_i = Σ_{j≤i} φ(k_j) v_jᵀ and z_i = Σ_{j≤i} φ(k_j); see
-/// [`Normalizer`] for the denominator. Sums are kept in f32 whatever the dtype of the inputs.
+/// `out_i = φ(q_i)ᵀ S_i / (φ(q_i)·z_i)` with S_i = g_i S_{i-1} + (1 − g_i) φ(k_i) v_iᵀ and z_i likewise, or plain sums
+/// where there is no gate; see [`Normalizer`] for the denominator. Sums are kept in f32 whatever the dtype of the inputs.
 pub struct LinearAttention {
     heads: Heads,
     map: Box<dyn FeatureMap>,
+    /// Whether [`Qkv::gate`] decays the sums.
+    gated: bool,
+    /// Whether features come with a scale.
+    scaled: bool,
 }
 
 impl LinearAttention {
     /// A layer of these heads with this map.
     #[must_use]
-    pub fn new(heads: Heads, map: Box<dyn FeatureMap>) -> Self {
-        Self { heads, map }
+    pub fn new(heads: Heads, map: Box<dyn FeatureMap>, gated: bool, scaled: bool) -> Self {
+        Self { heads, map, gated, scaled }
     }
 
-    /// The feature map.
-    #[must_use]
-    pub fn map(&self) -> &dyn FeatureMap {
-        self.map.as_ref()
+    /// How the weights of these keys move: by the gate, by the scale of the features, or not.
+    fn pace(&self, qkv: &Qkv, keys: &Features) -> Result<Pace> {
+        match (self.gated, &qkv.gate, &keys.log_scale) {
+            (true, None, _) => candle_core::bail!("a gated variant got no gate"),
+            (true, Some(gate), _) => Pace::gate(gate),
+            (false, _, Some(scales)) => Ok(Pace::RunningMaximum { scales: scales.clone() }),
+            (false, _, None) => Ok(Pace::Still),
+        }
     }
 
-    /// φ(q) as (b, h_kv, group, n, m): the queries of a group share the map of their key head.
-    fn query_features(&self, q: &Tensor, start: usize) -> Result<Tensor> {
-        let (batch, _, n, input) = q.dims4()?;
-        let (kv, group) = (self.heads.n_kv_heads, self.heads.group());
-        let rows = q.contiguous()?.reshape((batch, kv, group * n, input))?;
-        let phi = self.map.forward(&rows, Side::Query, Rows { start, n })?;
-        phi.reshape((batch, kv, group, n, self.map.feature_dim()))
+    /// Causal attention from the sums before the first token to the sums after the last.
+    fn causal(&self, qkv: &Qkv, s: &Sizes, start: usize, before: Sums) -> Result<(Tensor, Sums)> {
+        within(self.map.as_ref(), start + s.n)?;
+        let (phi_q, _) = query_features(self.map.as_ref(), self.heads, &qkv.q, start)?;
+        let keys = self.map.forward(&qkv.k, Side::Key, Rows { start, n: s.n })?;
+        let pace = self.pace(qkv, &keys)?;
+        let read = causal_sums(&phi_q, &keys.phi, &values_and_ones(&qkv.v)?, &pace, before)?;
+        let out = normalize(&read.sums, self.map.normalizer())?;
+        Ok((out.reshape((s.batch, self.heads.n_heads, s.n, s.value_dim))?.to_dtype(qkv.v.dtype())?, read.after))
     }
 
-    /// Values with a column of ones: their sums are S and z side by side.
-    fn values_and_ones(v: &Tensor) -> Result<Tensor> {
-        let v = v.to_dtype(DType::F32)?;
-        let (batch, kv, n, _) = v.dims4()?;
-        Tensor::cat(&[&v, &Tensor::ones((batch, kv, n, 1), DType::F32, v.device())?], D::Minus1)?.contiguous()
-    }
-
-    /// Divides the weighted sums by the sum of weights, their last column.
-    fn normalize(&self, sums: &Tensor) -> Result<Tensor> {
-        let d_v = sums.dim(D::Minus1)? - 1;
-        let den = sums.narrow(D::Minus1, d_v, 1)?;
-        let den = match self.map.normalizer() {
-            Normalizer::AddEpsilon(eps) => (den + eps)?,
-            Normalizer::ClampMin(eps) => den.maximum(eps)?,
-            Normalizer::SignedClamp(eps) => den.ge(0f32)?.where_cond(&den.maximum(eps)?, &den.minimum(-eps)?)?,
+    /// Sums over a whole source, without its padding: (b, h_kv, m, d_v + 1).
+    fn source_sums(&self, k: &Tensor, v: &Tensor, source_lengths: Option<&[usize]>) -> Result<Tensor> {
+        let (batch, _, source, _) = k.dims4()?;
+        within(self.map.as_ref(), source)?;
+        let Features { mut phi, log_scale } = self.map.forward(k, Side::Key, Rows { start: 0, n: source })?;
+        let seen = match source_lengths {
+            None => None,
+            Some(lengths) => Some(padding(lengths, source, k.device())?.reshape((batch, 1, source))?),
         };
-        sums.narrow(D::Minus1, 0, d_v)?.broadcast_div(&den)
+        if let Some(scales) = log_scale {
+            let scales = match &seen {
+                None => scales,
+                Some(seen) => scales.broadcast_mul(seen)?.broadcast_add(&seen.affine(-NOTHING, NOTHING)?)?,
+            };
+            let top = scales.max_keepdim(D::Minus1)?;
+            phi = phi.broadcast_mul(&scales.broadcast_sub(&top)?.exp()?.unsqueeze(3)?)?;
+        }
+        if let Some(seen) = seen {
+            phi = phi.broadcast_mul(&seen.unsqueeze(3)?)?;
+        }
+        phi.contiguous()?.t()?.matmul(&values_and_ones(v)?)
     }
 
-    /// Causal attention chunk by chunk, from the sums before the first token to the sums after the last: within a
-    /// chunk by masked weights, across chunks by the state. Memory is linear in n, and the graph has n / CHUNK links.
-    fn causal(&self, qkv: &Qkv, s: &Sizes, start: usize, mut sums: Tensor) -> Result<(Tensor, Tensor)> {
+    /// Every query over sums that no longer move.
+    fn read_source(&self, q: &Tensor, sums: &Tensor, start: usize) -> Result<Tensor> {
+        let (batch, h, n, _) = q.dims4()?;
+        within(self.map.as_ref(), start + n)?;
         let (kv, group, m) = (self.heads.n_kv_heads, self.heads.group(), self.map.feature_dim());
-        let phi_q = self.query_features(&qkv.q, start)?;
-        let phi_k = self.map.forward(&qkv.k, Side::Key, Rows { start, n: s.n })?;
-        let v = Self::values_and_ones(&qkv.v)?;
-        let mut chunks = Vec::with_capacity(s.n.div_ceil(CHUNK));
-        for first in (0..s.n).step_by(CHUNK) {
-            let len = CHUNK.min(s.n - first);
-            let q = phi_q.narrow(3, first, len)?.contiguous()?.reshape((s.batch, kv, group * len, m))?;
-            let k = phi_k.narrow(2, first, len)?.contiguous()?;
-            let v = v.narrow(2, first, len)?.contiguous()?;
-            let k_t = k.t()?;
-            let weights = q.matmul(&k_t)?.broadcast_mul(&lower_triangle(len, group, q.device())?)?;
-            let out = (weights.matmul(&v)? + q.matmul(&sums)?)?;
-            chunks.push(out.reshape((s.batch, kv, group, len, s.value_dim + 1))?);
-            sums = (sums + k_t.matmul(&v)?)?;
-        }
-        let out = self.normalize(&Tensor::cat(&chunks, 3)?)?;
-        Ok((out.reshape((s.batch, self.heads.n_heads, s.n, s.value_dim))?.to_dtype(qkv.v.dtype())?, sums))
+        let (phi_q, _) = query_features(self.map.as_ref(), self.heads, q, start)?;
+        let phi_q = phi_q.reshape((batch, kv, group * n, m))?.contiguous()?;
+        let out = normalize(&phi_q.matmul(sums)?, self.map.normalizer())?;
+        out.reshape((batch, h, n, sums.dim(D::Minus1)? - 1))?.to_dtype(q.dtype())
     }
+}
 
-    /// Every query over the whole source: S and z once.
-    fn full(&self, qkv: &Qkv, s: &Sizes, source_lengths: Option<&[usize]>) -> Result<Tensor> {
-        let (kv, group, m) = (self.heads.n_kv_heads, self.heads.group(), self.map.feature_dim());
-        let mut phi_k = self.map.forward(&qkv.k, Side::Key, Rows { start: 0, n: s.source })?;
-        if let Some(lengths) = source_lengths {
-            let seen = padding(lengths, s.source, qkv.k.device())?.reshape((s.batch, 1, s.source, 1))?;
-            phi_k = phi_k.broadcast_mul(&seen)?;
-        }
-        let sums = phi_k.contiguous()?.t()?.matmul(&Self::values_and_ones(&qkv.v)?)?;
-        let phi_q = self.query_features(&qkv.q, 0)?.reshape((s.batch, kv, group * s.n, m))?;
-        let out = self.normalize(&phi_q.contiguous()?.matmul(&sums)?)?;
-        out.reshape((s.batch, self.heads.n_heads, s.n, s.value_dim))?.to_dtype(qkv.v.dtype())
+/// Refuses positions that the map does not know.
+pub(super) fn within(map: &dyn FeatureMap, end: usize) -> Result<()> {
+    match map.max_len() {
+        Some(max_len) if end > max_len => Err(StepError::BeyondMaxLen { position: end - 1, max_len }.into()),
+        _ => Ok(()),
     }
+}
+
+/// φ(q) as (b, h_kv, group, n, m), and its log scale (b, h_kv, group, n): the queries of a group share the map of their
+/// key head.
+pub(super) fn query_features(
+    map: &dyn FeatureMap,
+    heads: Heads,
+    q: &Tensor,
+    start: usize,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let (batch, _, n, input) = q.dims4()?;
+    let (kv, group) = (heads.n_kv_heads, heads.group());
+    let rows = q.contiguous()?.reshape((batch, kv, group * n, input))?;
+    let Features { phi, log_scale } = map.forward(&rows, Side::Query, Rows { start, n })?;
+    let log_scale = log_scale.map(|scale| scale.reshape((batch, kv, group, n))).transpose()?;
+    Ok((phi.reshape((batch, kv, group, n, map.feature_dim()))?, log_scale))
+}
+
+/// Values with a column of ones: their sums are S and z side by side.
+pub(super) fn values_and_ones(v: &Tensor) -> Result<Tensor> {
+    let v = v.to_dtype(DType::F32)?;
+    let (batch, kv, n, _) = v.dims4()?;
+    Tensor::cat(&[&v, &Tensor::ones((batch, kv, n, 1), DType::F32, v.device())?], D::Minus1)?.contiguous()
+}
+
+/// Divides weighted sums by the sum of weights, their last column.
+pub(super) fn normalize(sums: &Tensor, normalizer: Normalizer) -> Result<Tensor> {
+    let d_v = sums.dim(D::Minus1)? - 1;
+    let den = sums.narrow(D::Minus1, d_v, 1)?;
+    let den = match normalizer {
+        Normalizer::AddEpsilon(eps) => (den + eps)?,
+        Normalizer::ClampMin(eps) => den.maximum(eps)?,
+        Normalizer::SignedClamp(eps) => den.ge(0f32)?.where_cond(&den.maximum(eps)?, &den.minimum(-eps)?)?,
+    };
+    sums.narrow(D::Minus1, 0, d_v)?.broadcast_div(&den)
+}
+
+/// What a linear state holds.
+#[derive(Debug, Clone)]
+pub(super) struct Sums {
+    /// S and z (b, h_kv, m, d_v + 1).
+    pub(super) sums: Tensor,
+    /// The running maximum they are written against (b, h_kv, 1), for features with a scale.
+    pub(super) level: Option<Tensor>,
+}
+
+impl Sums {
+    /// Before the first token.
+    pub(super) fn empty(batch: usize, heads: Heads, feature_dim: usize, scaled: bool, device: &Device) -> Result<Self> {
+        let sums = (batch, heads.n_kv_heads, feature_dim, heads.head_dim + 1);
+        let level = || Tensor::full(NOTHING as f32, (batch, heads.n_kv_heads, 1), device);
+        let level = if scaled { Some(level()?) } else { None };
+        Ok(Self { sums: Tensor::zeros(sums, DType::F32, device)?, level })
+    }
+}
+
+/// What a causal pass gives.
+pub(super) struct Read {
+    /// Weighted sums of values and of ones, not yet divided: (b, h_kv, group, n, d_v + 1).
+    pub(super) sums: Tensor,
+    /// The level each row of `sums` is written against (b, h_kv, n), for features with a scale.
+    pub(super) levels: Option<Tensor>,
+    /// The state after the last token.
+    pub(super) after: Sums,
+}
+
+/// Chunk by chunk: within a chunk by masked weights, across chunks by the state. Memory is linear in n, and the graph
+/// has n / CHUNK links. `phi_q` (b, h_kv, group, n, m), `phi_k` (b, h_kv, n, m), `v` with its ones (b, h_kv, n, d_v + 1).
+pub(super) fn causal_sums(phi_q: &Tensor, phi_k: &Tensor, v: &Tensor, pace: &Pace, before: Sums) -> Result<Read> {
+    let (batch, kv, group, n, m) = phi_q.dims5()?;
+    let width = v.dim(D::Minus1)?;
+    let Sums { mut sums, mut level } = before;
+    let (mut chunks, mut levels) = (Vec::with_capacity(n.div_ceil(CHUNK)), Vec::new());
+    for first in (0..n).step_by(CHUNK) {
+        let len = CHUNK.min(n - first);
+        let q = phi_q.narrow(3, first, len)?.contiguous()?.reshape((batch, kv, group * len, m))?;
+        let k = phi_k.narrow(2, first, len)?.contiguous()?;
+        let v = v.narrow(2, first, len)?.contiguous()?;
+        let weights = q.matmul(&k.t()?)?.broadcast_mul(&lower_triangle(len, group, q.device())?)?;
+        let past = q.matmul(&sums)?;
+        let by_pair = |t: &Tensor, last: usize| t.reshape((batch, kv, group, len, last));
+        let out = match pace.chunk(first, len, level.as_ref())? {
+            None => {
+                let out = (weights.matmul(&v)? + past)?;
+                sums = (sums + k.t()?.matmul(&v)?)?;
+                out
+            }
+            Some(chunk) => {
+                let weights = by_pair(&weights, len)?.broadcast_mul(&chunk.pairs()?.unsqueeze(2)?)?;
+                let past = by_pair(&past, width)?.broadcast_mul(&chunk.past()?.unsqueeze(2)?)?;
+                let weights = weights.reshape((batch, kv, group * len, len))?;
+                let out = (weights.matmul(&v)? + past.reshape((batch, kv, group * len, width))?)?;
+                let k = k.broadcast_mul(&chunk.keys_at_end()?)?;
+                sums = (sums.broadcast_mul(&chunk.past_at_end()?)? + k.t()?.matmul(&v)?)?;
+                levels.extend(chunk.levels()?);
+                level = chunk.level();
+                out
+            }
+        };
+        chunks.push(by_pair(&out, width)?);
+    }
+    let levels = if levels.is_empty() { None } else { Some(Tensor::cat(&levels, 2)?) };
+    Ok(Read { sums: Tensor::cat(&chunks, 3)?, levels, after: Sums { sums, level } })
 }
 
 /// 1 on and below the diagonal, for each query of a group: (group · len, len).
@@ -115,31 +215,36 @@ impl Attention for LinearAttention {
         match mask {
             Mask::Causal => {
                 s.require_square()?;
-                let sums = (s.batch, self.heads.n_kv_heads, self.map.feature_dim(), s.value_dim + 1);
-                let sums = Tensor::zeros(sums, DType::F32, qkv.v.device())?;
-                Ok(self.causal(qkv, &s, 0, sums)?.0)
+                let empty = Sums::empty(s.batch, self.heads, self.map.feature_dim(), self.scaled, qkv.v.device())?;
+                Ok(self.causal(qkv, &s, 0, empty)?.0)
             }
-            Mask::Full { source_lengths } => self.full(qkv, &s, source_lengths.as_deref()),
+            Mask::Full { .. } if self.gated => {
+                candle_core::bail!("gated attention is causal: it has no bidirectional or cross form")
+            }
+            Mask::Full { source_lengths } => {
+                self.read_source(&qkv.q, &self.source_sums(&qkv.k, &qkv.v, source_lengths.as_deref())?, 0)
+            }
         }
     }
 
     fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor> {
         let s = Sizes::of(qkv, self.heads, self.map.input_dim())?;
         s.require_square()?;
-        let TensorState::Recurrent { sums, position } = state else {
+        let TensorState::Recurrent { sums, level, position } = state else {
             return Err(StepError::WrongState.into());
         };
         if s.n == 0 || s.batch == 0 {
             return self.forward(qkv, &Mask::Causal);
         }
-        let (out, after) = self.causal(qkv, &s, *position, sums.clone())?;
-        (*sums, *position) = (after, *position + s.n);
+        let before = Sums { sums: sums.clone(), level: level.clone() };
+        let (out, after) = self.causal(qkv, &s, *position, before)?;
+        (*sums, *level, *position) = (after.sums, after.level, *position + s.n);
         Ok(out)
     }
 
     fn tensor_state(&self, batch: usize, _: usize, _: DType, device: &Device) -> Result<TensorState> {
-        let shape = (batch, self.heads.n_kv_heads, self.map.feature_dim(), self.heads.head_dim + 1);
-        Ok(TensorState::Recurrent { sums: Tensor::zeros(shape, DType::F32, device)?, position: 0 })
+        let Sums { sums, level } = Sums::empty(batch, self.heads, self.map.feature_dim(), self.scaled, device)?;
+        Ok(TensorState::Recurrent { sums, level, position: 0 })
     }
 
     fn stepper(&self) -> Result<Box<dyn Stepper>> {
@@ -148,12 +253,19 @@ impl Attention for LinearAttention {
             input_dim: self.map.input_dim(),
             feature_dim: self.map.feature_dim(),
             normalizer: self.map.normalizer(),
+            max_len: self.map.max_len(),
+            gated: self.gated,
+            scaled: self.scaled,
             map: self.map.on_slices()?,
         }))
     }
 
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {
         self.map.parameters()
+    }
+
+    fn gated(&self) -> bool {
+        self.gated
     }
 }
 
@@ -162,12 +274,28 @@ struct LinearStepper {
     input_dim: usize,
     feature_dim: usize,
     normalizer: Normalizer,
+    max_len: Option<usize>,
+    gated: bool,
+    scaled: bool,
     map: Box<dyn SliceMap>,
+}
+
+/// What a key's weight and its past are multiplied by when features come with a scale: the running maximum moves to
+/// `level`.
+pub(super) fn raise(level: &mut f32, log_scale: f32) -> (f32, f32) {
+    let before = *level;
+    *level = before.max(log_scale);
+    ((before - *level).exp(), (log_scale - *level).exp())
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 impl Stepper for LinearStepper {
     fn state(&self, batch: usize, _capacity: usize) -> State {
-        State::Recurrent(Recurrent::new(batch * self.heads.n_kv_heads, self.feature_dim, self.heads.head_dim))
+        let Heads { n_kv_heads, head_dim, .. } = self.heads;
+        State::Recurrent(Recurrent::new(batch * n_kv_heads, self.feature_dim, head_dim, self.scaled))
     }
 
     fn scratch_len(&self, batch: usize) -> usize {
@@ -178,20 +306,34 @@ impl Stepper for LinearStepper {
         let State::Recurrent(recurrent) = state else { return Err(StepError::WrongState) };
         let (group, input, m, d) = (self.heads.group(), self.input_dim, self.feature_dim, self.heads.head_dim);
         let position = recurrent.position;
+        if let Some(max_len) = self.max_len.filter(|max_len| position >= *max_len) {
+            return Err(StepError::BeyondMaxLen { position, max_len });
+        }
         recurrent.position += 1;
+        let parts = recurrent.parts();
         let sums = recurrent.sums();
-        let parts = sums.len() / (m * (d + 1));
         let work = sums.len() * (1 + group);
         for_each_part(parts, work, [sums, scratch, out], |i, [sums, phi, out]| {
             let at = |side| At { head: i % self.heads.n_kv_heads, side, position };
             let (phi_k, phi_q) = phi.split_at_mut(m);
-            self.map.apply(&token.k[i * input..][..input], at(Side::Key), phi_k);
+            let log_scale = self.map.apply(&token.k[i * input..][..input], at(Side::Key), phi_k);
             let queries = token.q[i * group * input..][..group * input].chunks_exact(input);
             for (q, phi) in queries.zip(phi_q.chunks_exact_mut(m)) {
+                // The scale of a query cancels.
                 self.map.apply(q, at(Side::Query), phi);
             }
-            let (s, z) = sums.split_at_mut(m * d);
-            kernels::linear::step(phi_q, phi_k, &token.v[i * d..][..d], s, z, self.normalizer, out);
+            let (s, rest) = sums.split_at_mut(m * d);
+            let (z, level) = rest.split_at_mut(m);
+            let (decay, gain) = match level {
+                [level] => raise(level, log_scale),
+                _ if self.gated => (sigmoid(token.gate[i]), sigmoid(-token.gate[i])),
+                _ => (1.0, 1.0),
+            };
+            if gain != 1.0 {
+                phi_k.iter_mut().for_each(|phi| *phi *= gain);
+            }
+            let token = kernels::linear::Token { phi_q, phi_k, v: &token.v[i * d..][..d], decay };
+            kernels::linear::step(token, s, z, self.normalizer, out);
         });
         Ok(())
     }
@@ -200,7 +342,11 @@ impl Stepper for LinearStepper {
         self.input_dim
     }
 
+    fn gated(&self) -> bool {
+        self.gated
+    }
+
     fn weights(&self) -> Weights<'_> {
-        Weights::Linear { map: self.map.as_ref(), normalizer: self.normalizer }
+        Weights::Linear { map: self.map.as_ref(), normalizer: self.normalizer, gated: self.gated }
     }
 }

@@ -3,9 +3,11 @@
 
 mod catalogue;
 pub mod feature_map;
+mod hybrid;
 mod linear;
 mod none;
 pub mod oracle;
+mod pace;
 mod softmax;
 mod state;
 mod stepper;
@@ -13,7 +15,11 @@ mod tensor_state;
 
 use candle_core::{Device, Result, Tensor};
 
-pub use catalogue::{ResolveRequest, Resolved, VariantInfo, resolve, state_bytes, variants, window_of};
+pub use catalogue::{
+    ResolveRequest, Resolved, StateBytes, VariantInfo, is_hybrid, map_of, max_len, resolve, state_bytes, variants,
+    window_of,
+};
+pub use hybrid::HybridAttention;
 pub use linear::{CHUNK, LinearAttention};
 pub use none::NoAttention;
 pub use softmax::SoftmaxAttention;
@@ -22,7 +28,7 @@ pub use stepper::{StepError, StepResult, Stepper, Token};
 pub use tensor_state::TensorState;
 
 use crate::{
-    params::Params,
+    params::{Init, Params},
     spec::{DType, VariantSpec},
 };
 
@@ -55,6 +61,8 @@ pub struct Qkv {
     pub k: Tensor,
     /// Values.
     pub v: Tensor,
+    /// Pre-activations of the gate (b, h_kv, M), for variants that have one.
+    pub gate: Option<Tensor>,
 }
 
 /// Which keys a query sees.
@@ -105,6 +113,11 @@ pub trait Attention: Send + Sync {
     /// If parameters cannot be read back.
     fn stepper(&self) -> Result<Box<dyn Stepper>>;
 
+    /// Whether the layer wants [`Qkv::gate`].
+    fn gated(&self) -> bool {
+        false
+    }
+
     /// Parameters by name, for dumps and checkpoints.
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {
         Vec::new()
@@ -120,14 +133,20 @@ pub trait Attention: Send + Sync {
 /// Never for a variant that [`resolve`] returned.
 pub fn build(resolved: &Resolved, heads: Heads, params: &mut Params, prefix: &str) -> Result<Box<dyn Attention>> {
     let spec = &resolved.spec;
-    match spec.name.as_str() {
-        "softmax" => Ok(Box::new(SoftmaxAttention::full(heads))),
-        "window" => match window_of(spec) {
-            Some(window) => Ok(Box::new(SoftmaxAttention::window(heads, window))),
-            None => candle_core::bail!("{spec} states no window"),
-        },
-        "none" => Ok(Box::new(NoAttention::new(heads))),
-        _ => Ok(Box::new(LinearAttention::new(heads, build_map(resolved, heads, params, prefix)?))),
+    match (spec.name.as_str(), window_of(spec), map_of(&spec.name)) {
+        ("softmax", ..) => Ok(Box::new(SoftmaxAttention::full(heads))),
+        ("none", ..) => Ok(Box::new(NoAttention::new(heads))),
+        (_, Some(window), None) => Ok(Box::new(SoftmaxAttention::window(heads, window))),
+        (_, Some(window), Some(entry)) => {
+            let map = build_map(resolved, heads, params, prefix)?;
+            let gamma = params.get(&format!("{prefix}.gamma"), heads.n_heads, Init::Constant(1.0))?;
+            Ok(Box::new(HybridAttention::new(heads, window, map, entry.scaled, gamma)))
+        }
+        (_, None, Some(entry)) => {
+            let map = build_map(resolved, heads, params, prefix)?;
+            Ok(Box::new(LinearAttention::new(heads, map, entry.gated, entry.scaled)))
+        }
+        (_, None, None) => candle_core::bail!("{spec} is not in the registry"),
     }
 }
 
@@ -137,7 +156,7 @@ fn build_map(
     params: &mut Params,
     prefix: &str,
 ) -> Result<Box<dyn feature_map::FeatureMap>> {
-    let Some(entry) = feature_map::find(&resolved.spec.name) else {
+    let Some(entry) = map_of(&resolved.spec.name) else {
         candle_core::bail!("variant {} is not in the registry", resolved.spec);
     };
     let shape = feature_map::MapShape {
@@ -176,7 +195,7 @@ pub fn unmerged(resolved: &Resolved) -> Resolved {
 /// Whether a resolved variant starts from pre-activations of length m rather than from queries and keys.
 #[must_use]
 pub fn is_merged(spec: &VariantSpec) -> bool {
-    spec.params.iter().any(|(k, v)| k == "merged" && v == "true")
+    spec.param("merged") == Some("true")
 }
 
 /// The tensor library's name for a dtype.

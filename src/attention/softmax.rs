@@ -20,31 +20,46 @@ pub struct SoftmaxAttention {
     heads: Heads,
     /// Tokens a query sees, itself included; `None`: all.
     window: Option<usize>,
+    /// Whether the sums go under a denominator with others, where the largest score does not cancel.
+    shares_denominator: bool,
 }
 
 impl SoftmaxAttention {
     /// Attention over all tokens.
     #[must_use]
     pub fn full(heads: Heads) -> Self {
-        Self { heads, window: None }
+        Self { heads, window: None, shares_denominator: false }
     }
 
     /// Causal attention over the last `window` tokens.
     #[must_use]
     pub fn window(heads: Heads, window: usize) -> Self {
-        Self { heads, window: Some(window) }
+        Self { heads, window: Some(window), shares_denominator: false }
+    }
+
+    /// The window of a hybrid.
+    pub(super) fn window_of_hybrid(heads: Heads, window: usize) -> Self {
+        Self { heads, window: Some(window), shares_denominator: true }
     }
 
     /// Slots for `capacity` tokens, and whether the oldest makes room for the newest: a window keeps no more than w.
-    fn room(&self, capacity: usize) -> (usize, bool) {
+    pub(super) fn room(&self, capacity: usize) -> (usize, bool) {
         match self.window {
             Some(window) if window <= capacity => (window, true),
             _ => (capacity, false),
         }
     }
 
-    /// Causal attention of queries that stand at `offset..` in the key sequence, block by block.
-    fn causal(&self, q: &Tensor, k: &Tensor, v: &Tensor, offset: usize) -> Result<Tensor> {
+    /// Causal attention of queries that stand at `offset..` in the key sequence, block by block: what `finish` makes of
+    /// each block's sums.
+    pub(super) fn causal(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        offset: usize,
+        finish: impl Fn(Sums) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let n = q.dim(2)?;
         let mut blocks = Vec::with_capacity(n.div_ceil(QUERY_BLOCK));
         for start in (0..n).step_by(QUERY_BLOCK) {
@@ -61,14 +76,14 @@ impl SoftmaxAttention {
                 .collect();
             let visible = Tensor::from_vec(visible, (1, 1, 1, len, n_keys), q.device())?;
             let keys = (k.narrow(2, first_key, n_keys)?, v.narrow(2, first_key, n_keys)?);
-            blocks.push(self.weighted_sum(&q.narrow(2, start, len)?, &keys.0, &keys.1, Some(&visible))?);
+            blocks.push(finish(self.sums(&q.narrow(2, start, len)?, &keys.0, &keys.1, Some(&visible))?)?);
         }
         Tensor::cat(&blocks, 2)
     }
 
-    /// Softmax-weighted values. `visible` broadcasts to (b, h_kv, group, n, source): 1 where a key is seen, 0 elsewhere;
+    /// Softmax-weighted sums. `visible` broadcasts to (b, h_kv, group, n, source): 1 where a key is seen, 0 elsewhere;
     /// a query that sees nothing gives 0.
-    fn weighted_sum(&self, q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<&Tensor>) -> Result<Tensor> {
+    fn sums(&self, q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<&Tensor>) -> Result<Sums> {
         let (batch, h, n, d) = q.dims4()?;
         let (_, kv, source, d_v) = v.dims4()?;
         let group = self.heads.group();
@@ -82,16 +97,31 @@ impl SoftmaxAttention {
                 scores.broadcast_mul(seen)?.broadcast_add(&seen.affine(-f64::from(MASKED), f64::from(MASKED))?)?
             }
         };
-        // The maximum only keeps exp in range: it cancels, so it carries no gradient.
-        let maximum = scores.max_keepdim(D::Minus1)?.detach();
+        // Alone, the maximum only keeps exp in range: it cancels, so it carries no gradient.
+        let maximum = scores.max_keepdim(D::Minus1)?;
+        let maximum = if self.shares_denominator { maximum } else { maximum.detach() };
         let weights = scores.broadcast_sub(&maximum)?.exp()?;
         let weights = match visible {
             None => weights,
             Some(seen) => weights.broadcast_mul(seen)?,
         };
-        let total = weights.sum_keepdim(D::Minus1)?.maximum(1e-30)?;
-        let weights = weights.broadcast_div(&total)?.to_dtype(v.dtype())?.reshape((batch, kv, group * n, source))?;
-        weights.matmul(&v.contiguous()?)?.reshape((batch, h, n, d_v))
+        let total = weights.sum_keepdim(D::Minus1)?.reshape((batch, h, n, 1))?;
+        let weights = weights.to_dtype(v.dtype())?.reshape((batch, kv, group * n, source))?;
+        let values = weights.matmul(&v.contiguous()?)?.reshape((batch, h, n, d_v))?.to_dtype(DType::F32)?;
+        Ok(Sums { values, total })
+    }
+}
+
+/// Σ_j a_ij v_j (b, h, n, d_v) and Σ_j a_ij (b, h, n, 1) in f32, a_ij = exp(q_i·k_j/√d − c_i), c_i the largest score.
+pub(super) struct Sums {
+    pub(super) values: Tensor,
+    pub(super) total: Tensor,
+}
+
+impl Sums {
+    /// The weighted mean.
+    fn mean(self, dtype: DType) -> Result<Tensor> {
+        self.values.broadcast_div(&self.total.maximum(1e-30)?)?.to_dtype(dtype)
     }
 }
 
@@ -104,7 +134,7 @@ impl Attention for SoftmaxAttention {
         match mask {
             Mask::Causal => {
                 s.require_square()?;
-                self.causal(&qkv.q, &qkv.k, &qkv.v, 0)
+                self.causal(&qkv.q, &qkv.k, &qkv.v, 0, |sums| sums.mean(qkv.v.dtype()))
             }
             Mask::Full { .. } if self.window.is_some() => {
                 candle_core::bail!("window attention is causal: it has no bidirectional or cross form")
@@ -114,7 +144,7 @@ impl Attention for SoftmaxAttention {
                 let visible = visible.map(|v| v.reshape((s.batch, 1, 1, 1, s.source))).transpose()?;
                 let blocks = (0..s.n).step_by(QUERY_BLOCK).map(|start| {
                     let q = qkv.q.narrow(2, start, QUERY_BLOCK.min(s.n - start))?;
-                    self.weighted_sum(&q, &qkv.k, &qkv.v, visible.as_ref())
+                    self.sums(&q, &qkv.k, &qkv.v, visible.as_ref())?.mean(qkv.v.dtype())
                 });
                 Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 2)
             }
@@ -140,7 +170,7 @@ impl Attention for SoftmaxAttention {
                 *seen += 1;
                 let held = (*seen).min(capacity);
                 let (k, v) = (keys.narrow(2, 0, held)?, values.narrow(2, 0, held)?);
-                steps.push(self.weighted_sum(&qkv.q.narrow(2, t, 1)?, &k, &v, None)?);
+                steps.push(self.sums(&qkv.q.narrow(2, t, 1)?, &k, &v, None)?.mean(v.dtype())?);
             }
             return Tensor::cat(&steps, 2);
         }
@@ -151,7 +181,8 @@ impl Attention for SoftmaxAttention {
         values.slice_set(&qkv.v.contiguous()?, 2, *seen)?;
         let offset = *seen;
         *seen += s.n;
-        self.causal(&qkv.q, &keys.narrow(2, 0, *seen)?, &values.narrow(2, 0, *seen)?, offset)
+        let (k, v) = (keys.narrow(2, 0, *seen)?, values.narrow(2, 0, *seen)?);
+        self.causal(&qkv.q, &k, &v, offset, |sums| sums.mean(v.dtype()))
     }
 
     fn tensor_state(&self, batch: usize, capacity: usize, dtype: DType, device: &Device) -> Result<TensorState> {

@@ -7,6 +7,13 @@ pub enum State {
     KvCache(KvCache),
     /// Sums over all keys and values so far.
     Recurrent(Recurrent),
+    /// The last few keys and values, and sums over all before them.
+    Hybrid {
+        /// The last tokens.
+        window: KvCache,
+        /// All tokens before them.
+        past: Recurrent,
+    },
     /// Nothing.
     Empty,
 }
@@ -16,9 +23,41 @@ impl State {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         match self {
-            Self::KvCache(c) => 4 * (c.parts * c.len() * (c.key_dim + c.value_dim)) as u64,
-            Self::Recurrent(r) => 4 * r.sums.len() as u64,
+            Self::KvCache(c) => c.used_bytes(),
+            Self::Recurrent(r) => r.used_bytes(),
+            Self::Hybrid { window, past } => window.used_bytes() + past.used_bytes(),
             Self::Empty => 0,
+        }
+    }
+
+    /// Puts the state at `depth` tokens of a made-up context whose numbers repeat `tile`: caches are filled, because
+    /// they are read to that depth; sums cost the same whatever they hold.
+    ///
+    /// # Panics
+    /// If `tile` is empty or a cache that does not roll has less room than `depth`.
+    pub fn fill(&mut self, depth: usize, tile: &[f32]) {
+        match self {
+            Self::KvCache(c) => c.fill(depth, tile),
+            Self::Recurrent(r) => r.fill(depth, tile),
+            Self::Hybrid { window, past } => {
+                window.fill(depth, tile);
+                past.fill(depth, tile);
+            }
+            Self::Empty => {}
+        }
+    }
+
+    /// Goes back to `depth`, so that a step can be repeated there: caches forget what came after; sums keep what they
+    /// hold.
+    pub fn rewind(&mut self, depth: usize) {
+        match self {
+            Self::KvCache(c) => c.rewind(depth),
+            Self::Recurrent(r) => r.position = depth,
+            Self::Hybrid { window, past } => {
+                window.rewind(depth);
+                past.position = depth;
+            }
+            Self::Empty => {}
         }
     }
 
@@ -26,7 +65,7 @@ impl State {
     #[must_use]
     pub fn position(&self) -> usize {
         match self {
-            Self::KvCache(c) => c.seen,
+            Self::KvCache(c) | Self::Hybrid { window: c, .. } => c.seen,
             Self::Recurrent(r) => r.position,
             Self::Empty => 0,
         }
@@ -53,6 +92,11 @@ impl KvCache {
     pub fn new(parts: usize, capacity: usize, key_dim: usize, value_dim: usize, rolling: bool) -> Self {
         let (keys, values) = (vec![0.0; parts * capacity * key_dim], vec![0.0; parts * capacity * value_dim]);
         Self { keys, values, parts, key_dim, value_dim, capacity, rolling, seen: 0 }
+    }
+
+    /// Bytes of the tokens in the cache, not of those there is room for.
+    fn used_bytes(&self) -> u64 {
+        4 * (self.parts * self.len() * (self.key_dim + self.value_dim)) as u64
     }
 
     /// Tokens in the cache.
@@ -113,10 +157,12 @@ impl KvCache {
     }
 }
 
-/// S (b·h_kv, m, d_v) and z (b·h_kv, m), packed as (b·h_kv, m·d_v + m): both of one head lie together.
+/// S (b·h_kv, m, d_v), z (b·h_kv, m) and, for features with a scale, the running maximum of the keys' log scales
+/// (b·h_kv), packed as (b·h_kv, m·d_v + m + 1): what belongs to one head lies together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recurrent {
     sums: Vec<f32>,
+    parts: usize,
     /// Tokens seen so far.
     pub position: usize,
 }
@@ -124,12 +170,33 @@ pub struct Recurrent {
 impl Recurrent {
     /// The state before the first token.
     #[must_use]
-    pub fn new(parts: usize, feature_dim: usize, value_dim: usize) -> Self {
-        Self { sums: vec![0.0; parts * feature_dim * (value_dim + 1)], position: 0 }
+    pub fn new(parts: usize, feature_dim: usize, value_dim: usize, scaled: bool) -> Self {
+        let width = feature_dim * (value_dim + 1) + usize::from(scaled);
+        let mut sums = vec![0.0; parts * width];
+        if scaled {
+            // No key has been seen: the first one's scale is the maximum, and the empty sums shrink to nothing.
+            sums.iter_mut().skip(width - 1).step_by(width).for_each(|level| *level = f32::NEG_INFINITY);
+        }
+        Self { sums, parts, position: 0 }
     }
 
     /// The sums, for kernels.
     pub fn sums(&mut self) -> &mut [f32] {
         &mut self.sums
+    }
+
+    /// Parts (batch × key heads) that the sums consist of.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    fn used_bytes(&self) -> u64 {
+        4 * self.sums.len() as u64
+    }
+
+    fn fill(&mut self, depth: usize, tile: &[f32]) {
+        self.sums.iter_mut().zip(tile.iter().cycle()).for_each(|(sum, x)| *sum = x.abs());
+        self.position = depth;
     }
 }

@@ -3,7 +3,7 @@
 use super::State;
 
 /// One token of every sequence of the batch: q (b, h, d), k (b, h_kv, d), v (b, h_kv, d_v), contiguous.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Token<'a> {
     /// Queries.
     pub q: &'a [f32],
@@ -11,6 +11,8 @@ pub struct Token<'a> {
     pub k: &'a [f32],
     /// Values.
     pub v: &'a [f32],
+    /// Pre-activations of the gate (b, h_kv); empty for variants without one.
+    pub gate: &'a [f32],
 }
 
 /// Why a step could not be made.
@@ -21,6 +23,14 @@ pub enum StepError {
     CacheFull {
         /// Tokens there was room for.
         capacity: usize,
+    },
+    /// The variant knows no such position.
+    #[error("position {position} is beyond the {max_len} that the variant knows; give it a larger max_len")]
+    BeyondMaxLen {
+        /// Where the token stands, from 0.
+        position: usize,
+        /// Positions it knows.
+        max_len: usize,
     },
     /// A state of another variant.
     #[error("the state does not belong to this variant")]
@@ -52,6 +62,11 @@ pub trait Stepper: Send + Sync {
 
     /// Width of queries and keys as the step takes them: d, or m for a merged T2R.
     fn input_dim(&self) -> usize;
+
+    /// Whether a step wants [`Token::gate`].
+    fn gated(&self) -> bool {
+        false
+    }
 
     /// The variant's formula in f64, for the slow reference.
     fn weights(&self) -> super::oracle::Weights<'_>;

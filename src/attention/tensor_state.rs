@@ -20,8 +20,25 @@ pub enum TensorState {
     Recurrent {
         /// The sums.
         sums: Tensor,
+        /// For features with a scale: the running maximum of the keys' log scales (b, h_kv, 1), f32.
+        level: Option<Tensor>,
         /// Tokens seen so far.
         position: usize,
+    },
+    /// The last w keys and values, oldest first, and sums over all before them.
+    Hybrid {
+        /// Keys (b, h_kv, ≤ w, d).
+        keys: Tensor,
+        /// Values (b, h_kv, ≤ w, d_v).
+        values: Tensor,
+        /// As in `Recurrent`.
+        sums: Tensor,
+        /// As in `Recurrent`.
+        level: Option<Tensor>,
+        /// Tokens seen so far.
+        seen: usize,
+        /// Tokens w that a query sees.
+        window: usize,
     },
     /// Nothing.
     Empty,
@@ -46,8 +63,56 @@ impl TensorState {
                 let per_token = (keys.elem_count() + values.elem_count()) / capacity * keys.dtype().size_in_bytes();
                 (per_token * (*seen).min(capacity)) as u64
             }
-            Self::Recurrent { sums, .. } => (sums.elem_count() * sums.dtype().size_in_bytes()) as u64,
+            Self::Recurrent { sums, level, .. } => bytes(sums) + level.as_ref().map_or(0, bytes),
+            Self::Hybrid { keys, values, sums, level, .. } => {
+                bytes(keys) + bytes(values) + bytes(sums) + level.as_ref().map_or(0, bytes)
+            }
             Self::Empty => 0,
         }
     }
+
+    /// Puts the state at `depth` tokens of a made-up context whose numbers repeat `tile`.
+    ///
+    /// # Errors
+    /// Where the device has no memory for them.
+    pub fn fill(&mut self, depth: usize, tile: &[f32]) -> Result<()> {
+        let like = |t: &Tensor, len: usize| -> Result<Tensor> {
+            let (batch, heads, _, width) = t.dims4()?;
+            let shape = (batch, heads, len, width);
+            let numbers: Vec<f32> = tile.iter().cycle().take(batch * heads * len * width).copied().collect();
+            Tensor::from_vec(numbers, shape, t.device())?.to_dtype(t.dtype())
+        };
+        let filled_sums = |sums: &Tensor| like(sums, sums.dim(2)?)?.abs();
+        let filled_level = |level: &Option<Tensor>| level.as_ref().map(Tensor::zeros_like).transpose();
+        match self {
+            Self::Empty => {}
+            Self::KvCache { keys, values, seen, .. } => {
+                let capacity = keys.dim(2)?;
+                (*keys, *values, *seen) = (like(keys, capacity)?, like(values, capacity)?, depth);
+            }
+            Self::Recurrent { sums, level, position } => {
+                (*sums, *level, *position) = (filled_sums(sums)?, filled_level(level)?, depth);
+            }
+            Self::Hybrid { keys, values, sums, level, seen, window } => {
+                let held = depth.min(*window);
+                (*keys, *values, *seen) = (like(keys, held)?, like(values, held)?, depth);
+                (*sums, *level) = (filled_sums(sums)?, filled_level(level)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to `depth`: caches forget what came after; sums and windows keep what they hold.
+    pub fn rewind(&mut self, depth: usize) {
+        match self {
+            Self::KvCache { seen: at, .. } | Self::Recurrent { position: at, .. } | Self::Hybrid { seen: at, .. } => {
+                *at = depth.min(*at);
+            }
+            Self::Empty => {}
+        }
+    }
+}
+
+fn bytes(t: &Tensor) -> u64 {
+    (t.elem_count() * t.dtype().size_in_bytes()) as u64
 }

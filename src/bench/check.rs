@@ -66,7 +66,7 @@ fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
     let n = cell.seq_len.min(CHUNK.max(window) + BEYOND).min(MAX_TOKENS);
     let (attention, params) = layer::build(cell, device)?;
     let stepper = attention.stepper()?;
-    let parts = layer::inputs(cell, batch, n, stepper.input_dim(), "check");
+    let parts = layer::inputs(cell, batch, n, stepper.as_ref(), "check");
     let qkv = layer::qkv(&parts, cell, device)?;
     let mask = if cell.causal { Mask::Causal } else { Mask::Full { source_lengths: None } };
     let out = match cell.workload {
@@ -86,6 +86,7 @@ fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
         q: to_f64(&qkv.q)?,
         k: to_f64(&qkv.k)?,
         v: to_f64(&qkv.v)?,
+        gate: qkv.gate.as_ref().map_or(Ok(Vec::new()), to_f64)?,
     };
     let want = attend(&stepper.weights(), heads(cell), &inputs, &mask);
     let tolerance = tolerance(cell.dtype, 0);
@@ -96,27 +97,22 @@ fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
     for (name, tensor) in [("q", &qkv.q), ("k", &qkv.k), ("v", &qkv.v), ("out", &out), ("reference", &reference)] {
         tensors.insert(name.to_owned(), tensor.clone());
     }
+    tensors.extend(qkv.gate.map(|gate| ("gate".to_owned(), gate)));
     Ok(Checked { report, tensors, batch_size: batch, n_tokens: n, tolerance })
 }
 
 /// The step folded over the inputs, laid out as a forward is.
-fn folded(
-    cell: &Cell,
-    parts: &[(Vec<f32>, [usize; 4]); 3],
-    batch: usize,
-    n: usize,
-    stepper: &dyn Stepper,
-) -> Result<Tensor> {
+fn folded(cell: &Cell, parts: &layer::Inputs, batch: usize, n: usize, stepper: &dyn Stepper) -> Result<Tensor> {
     let (h, d) = (cell.n_heads, cell.head_dim);
     let mut state = stepper.state(batch, n);
     let mut scratch = vec![0.0; stepper.scratch_len(batch)];
     let mut out = vec![0.0; batch * h * d];
     let mut steps = Vec::with_capacity(n);
     for t in 0..n {
-        let [q, k, v] = parts.each_ref().map(|(data, [_, _, _, width])| -> Vec<f32> {
-            data.chunks(n * width).flat_map(|rows| rows[t * width..][..*width].iter().copied()).collect()
+        let [q, k, v, gate] = parts.each_ref().map(|(data, [_, _, _, width])| -> Vec<f32> {
+            data.chunks((n * width).max(1)).flat_map(|rows| rows[t * width..][..*width].iter().copied()).collect()
         });
-        stepper.step(Token { q: &q, k: &k, v: &v }, &mut state, &mut scratch, &mut out)?;
+        stepper.step(Token { q: &q, k: &k, v: &v, gate: &gate }, &mut state, &mut scratch, &mut out)?;
         steps.push(Tensor::from_slice(&out, (batch, h, 1, d), &Device::Cpu)?);
     }
     Tensor::cat(&steps, 2)

@@ -2,7 +2,7 @@
 
 use super::{heads, resolved};
 use crate::{
-    attention::{self, is_merged, window_of},
+    attention::{self, StateBytes, is_merged, map_of, max_len, window_of},
     measure::{Direction, last_level_cache_bytes},
     spec::{Activation, CacheMode, Cell, ModelShape, Positions, Workload},
     sweep::Prediction,
@@ -46,21 +46,36 @@ fn input_width(cell: &Cell) -> usize {
     }
 }
 
+/// Whether the variant knows every position that the cell comes to.
+///
+/// # Errors
+/// The reason why not.
+pub(super) fn positions_known(cell: &Cell) -> Result<(), String> {
+    let last = cell.seq_len.saturating_add(cell.n_prompt.unwrap_or(0)).saturating_add(cell.n_gen.unwrap_or(0));
+    match max_len(&cell.variant) {
+        Some(known) if last > known => {
+            Err(format!("{} knows {known} positions and needs {last}; give it a larger max_len", cell.variant))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Everything, or `None` where a size overflows.
 pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
-    let state = |len: usize| attention::state_bytes(&resolved(cell), heads(cell), cell.batch_size, len, cell.dtype);
+    let parts = |len: usize| attention::state_bytes(&resolved(cell), heads(cell), cell.batch_size, len, cell.dtype);
+    let state = |len: usize| parts(len)?.total();
     let size = cell.dtype.size_bytes() as f64;
     let batch = cell.batch_size as f64;
     match (cell.workload, cell.model) {
         (Workload::Attention, _) => {
             let one = state(cell.seq_len)?;
             let all = one.checked_mul(rotation(cell, one, cache_bytes))?;
-            let (direction, passes) = state_traffic(cell);
+            let (direction, moved) = state_traffic(parts(cell.seq_len)?);
             Some(Prediction {
                 state_bytes: one,
                 memory_bytes: all,
                 flops: batch * step_flops(cell),
-                bytes_moved: passes * one as f64,
+                bytes_moved: moved,
                 footprint_bytes: all.max(1),
                 direction,
             })
@@ -91,7 +106,7 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
             let layers = shape.n_layers as u64;
             let held = state(last)?.checked_mul(layers)?;
             let reserved = state(last.checked_add(cell.n_gen.unwrap_or(0))?)?.checked_mul(layers)?;
-            let read = state(depth(cell))?.checked_mul(layers)?;
+            let (_, moved) = state_traffic(parts(depth(cell))?);
             let (weights, multiplied) = weights(cell, &shape);
             let weight_bytes = size * weights;
             let logits = 4.0 * batch * shape.vocab_size as f64;
@@ -99,12 +114,11 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
                 Positions::Rotary => 0.0,
                 _ => size * last as f64 * shape.d_model as f64,
             };
-            let (_, passes) = state_traffic(cell);
             Some(Prediction {
                 state_bytes: held,
                 memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits)?,
                 flops: batch * (2.0 * multiplied + shape.n_layers as f64 * step_flops(cell)),
-                bytes_moved: size * multiplied + passes * read as f64,
+                bytes_moved: size * multiplied + shape.n_layers as f64 * moved,
                 footprint_bytes: bytes(weight_bytes + held as f64)?,
                 direction: Direction::Read,
             })
@@ -113,9 +127,11 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
     }
 }
 
-/// Which way the state's traffic goes, and how often each byte passes: sums are written back, caches are only read.
-fn state_traffic(cell: &Cell) -> (Direction, f64) {
-    if cell.feature_dim.is_some() { (Direction::ReadWrite, 2.0) } else { (Direction::Read, 1.0) }
+/// Which way most of a state's traffic goes, and the bytes of it: sums are read and written back, caches only read.
+fn state_traffic(state: StateBytes) -> (Direction, f64) {
+    let written_back = 2.0 * state.sums as f64;
+    let direction = if written_back > state.cache as f64 { Direction::ReadWrite } else { Direction::Read };
+    (direction, written_back + state.cache as f64)
 }
 
 /// Depth of one call: the cell's own, or for `generate`, whose call is the average token, the mean over its tokens.
@@ -128,41 +144,37 @@ fn depth(cell: &Cell) -> usize {
 
 /// Tokens a softmax query sees at that depth.
 fn seen(cell: &Cell) -> f64 {
-    match cell.variant.name.as_str() {
-        "none" => 0.0,
-        _ => depth(cell).min(window_of(&cell.variant).unwrap_or(usize::MAX)) as f64,
+    match (cell.variant.name.as_str(), window_of(&cell.variant)) {
+        ("softmax", _) => depth(cell) as f64,
+        (_, Some(window)) => depth(cell).min(window) as f64,
+        _ => 0.0,
     }
 }
 
-/// Operations of φ for one query or key that is not merged away.
-fn map_flops(cell: &Cell, m: usize) -> f64 {
-    match is_merged(&cell.variant) || cell.variant.name == "elu" {
-        true => m as f64,
-        false => 2.0 * (m * cell.head_dim) as f64,
-    }
-}
-
-/// One step of one layer for one sequence: softmax 4·n·d per query head; linear 2·m·d to update a key head's sums and
+/// One step of one layer for one sequence: 4·d per query head and cached token; 2·m·d to update a key head's sums and
 /// 2·m·d to read them per query head, and φ.
 fn step_flops(cell: &Cell) -> f64 {
-    let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
-    match cell.feature_dim {
-        Some(m) => (h + kv) * (2.0 * m as f64 * d + map_flops(cell, m)),
-        None => 4.0 * h * seen(cell) * d,
+    4.0 * cell.n_heads as f64 * seen(cell) * cell.head_dim as f64 + linear_flops(cell)
+}
+
+/// The part of a step that does not depend on the position: sums and φ.
+fn linear_flops(cell: &Cell) -> f64 {
+    let (rows, d) = ((cell.n_heads + cell.n_kv_heads) as f64, cell.head_dim);
+    match (cell.feature_dim, map_of(&cell.variant.name)) {
+        (Some(m), Some(map)) => {
+            let of_map = if is_merged(&cell.variant) { m } else { (map.flops)(m, d) };
+            rows * (2.0 * m as f64 * d as f64 + of_map as f64)
+        }
+        _ => 0.0,
     }
 }
 
 /// A whole sequence of one layer: causal softmax 4·d per visible pair, linear 4·m·d per token and head, and φ.
 fn forward_flops(cell: &Cell) -> f64 {
     let (n, h, d) = (cell.seq_len as f64, cell.n_heads as f64, cell.head_dim as f64);
-    match cell.feature_dim {
-        Some(_) => n * step_flops(cell),
-        None => {
-            let w = seen(cell).min(n);
-            let pairs = if cell.causal { w * (w + 1.0) / 2.0 + (n - w) * w } else { n * w };
-            4.0 * h * d * pairs
-        }
-    }
+    let w = seen(cell).min(n);
+    let pairs = if cell.causal { w * (w + 1.0) / 2.0 + (n - w) * w } else { n * w };
+    4.0 * h * d * pairs + n * linear_flops(cell)
 }
 
 /// Numbers in all weights, and those that one token is multiplied with.

@@ -8,9 +8,8 @@ use super::{
     resolved,
 };
 use crate::{
-    attention::{self, Attention, Heads, Mask, Qkv, State, Stepper, TensorState, Token, tensor_dtype},
+    attention::{self, Attention, Heads, Mask, Qkv, Stepper, TensorState, Token, tensor_dtype},
     measure::{Block, Ended, Schedule, sample},
-    model::{fill_state, fill_tensors},
     params::{Init, Params, draw, named_rng},
     spec::Cell,
     stats,
@@ -32,21 +31,29 @@ pub(super) fn build(cell: &Cell, device: &Device) -> Result<(Box<dyn Attention>,
     Ok((layer, params))
 }
 
-/// Random q, k, v (b, heads, n, width) in f32.
-pub(super) fn inputs(cell: &Cell, batch: usize, n: usize, width: usize, name: &str) -> [(Vec<f32>, [usize; 4]); 3] {
+/// q, k, v and the gate's pre-activations in f32 with their shapes (b, heads, n, width); a gate that the variant does
+/// not have has the width 0.
+pub(super) type Inputs = [(Vec<f32>, [usize; 4]); 4];
+
+/// Random inputs as the layer takes them.
+pub(super) fn inputs(cell: &Cell, batch: usize, n: usize, stepper: &dyn Stepper, name: &str) -> Inputs {
     let Heads { n_heads, n_kv_heads, head_dim } = heads(cell);
-    [("q", n_heads, width), ("k", n_kv_heads, width), ("v", n_kv_heads, head_dim)].map(|(part, h, width)| {
+    let (width, gate) = (stepper.input_dim(), usize::from(stepper.gated()));
+    let parts =
+        [("q", n_heads, width), ("k", n_kv_heads, width), ("v", n_kv_heads, head_dim), ("gate", n_kv_heads, gate)];
+    parts.map(|(part, h, width)| {
         let mut rng = named_rng(cell.seed, &format!("{name}.{part}"));
         (draw(&mut rng, batch * h * n * width, Init::Normal(1.0)), [batch, h, n, width])
     })
 }
 
-pub(super) fn qkv(inputs: &[(Vec<f32>, [usize; 4]); 3], cell: &Cell, device: &Device) -> Result<Qkv> {
-    let tensor = |i: usize| {
-        let (data, shape) = &inputs[i];
-        Tensor::from_slice(data, shape.as_slice(), device)?.to_dtype(tensor_dtype(cell.dtype))
-    };
-    Ok(Qkv { q: tensor(0)?, k: tensor(1)?, v: tensor(2)? })
+pub(super) fn qkv(inputs: &Inputs, cell: &Cell, device: &Device) -> Result<Qkv> {
+    let [q, k, v, gate] = inputs.each_ref().map(|(numbers, shape)| {
+        Tensor::from_slice(numbers, shape.as_slice(), device)?.to_dtype(tensor_dtype(cell.dtype))
+    });
+    let gate = gate?;
+    let gate = if gate.elem_count() > 0 { Some(gate.squeeze(3)?) } else { None };
+    Ok(Qkv { q: q?, k: k?, v: v?, gate })
 }
 
 /// One decode step at context depth `seq_len`, again and again at that depth.
@@ -54,8 +61,7 @@ pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> 
     let watch = Watch::start(visit.device);
     let (layer, _params) = build(cell, visit.device)?;
     let stepper = layer.stepper()?;
-    let width = stepper.input_dim();
-    let token = inputs(cell, cell.batch_size, 1, width, "token");
+    let token = inputs(cell, cell.batch_size, 1, stepper.as_ref(), "token");
     if matches!(visit.device, Device::Cpu) {
         return step_on_slices(cell, cache_bytes, visit, stepper.as_ref(), &token, watch);
     }
@@ -63,7 +69,7 @@ pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> 
     let tile = tile(cell);
     let filled = || -> Result<TensorState> {
         let mut state = layer.tensor_state(cell.batch_size, cell.seq_len, tensor_dtype(cell.dtype), visit.device)?;
-        fill_tensors(&mut state, cell.seq_len, &tile)?;
+        state.fill(cell.seq_len, &tile)?;
         Ok(state)
     };
     let mut states = vec![filled()?];
@@ -75,9 +81,7 @@ pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> 
     let mut next = 0;
     measure(visit, watch, Some(bytes), &mut || {
         let state = &mut states[next];
-        if let TensorState::KvCache { seen, .. } = state {
-            *seen = cell.seq_len - 1;
-        }
+        state.rewind(cell.seq_len - 1);
         layer.extend(&token, state)?;
         next = (next + 1) % n;
         Ok(())
@@ -89,23 +93,22 @@ fn step_on_slices(
     cache_bytes: u64,
     visit: &Visiting<'_>,
     stepper: &dyn Stepper,
-    token: &[(Vec<f32>, [usize; 4]); 3],
+    token: &Inputs,
     watch: Watch,
 ) -> Result<Measured> {
     let batch = cell.batch_size;
     let mut scratch = vec![0.0; stepper.scratch_len(batch)];
     let mut out = vec![0.0; batch * cell.n_heads * cell.head_dim];
     let (mut first, state_bytes) = allocated_by(|| stepper.state(batch, cell.seq_len));
-    fill_state(stepper, &mut first, &mut scratch, heads(cell), batch, cell.seq_len, &tile(cell))?;
+    first.fill(cell.seq_len, &tile(cell));
     let n = costs::rotation(cell, first.used_bytes(), cache_bytes) as usize;
     let mut states = vec![first; n];
-    let token = Token { q: &token[0].0, k: &token[1].0, v: &token[2].0 };
+    let [q, k, v, gate] = token.each_ref().map(|(numbers, _)| numbers.as_slice());
+    let token = Token { q, k, v, gate };
     let mut next = 0;
     measure(visit, watch, state_bytes, &mut || {
         let state = &mut states[next];
-        if let State::KvCache(cache) = state {
-            cache.rewind(cell.seq_len - 1);
-        }
+        state.rewind(cell.seq_len - 1);
         stepper.step(token, state, &mut scratch, &mut out)?;
         next = if next + 1 == n { 0 } else { next + 1 };
         Ok(())
@@ -116,11 +119,12 @@ fn step_on_slices(
 pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
     let watch = Watch::start(visit.device);
     let (layer, _params) = build(cell, visit.device)?;
-    let width = layer.stepper()?.input_dim();
-    let one = qkv(&inputs(cell, cell.batch_size, cell.seq_len, width, "sequence"), cell, visit.device)?;
+    let stepper = layer.stepper()?;
+    let one = qkv(&inputs(cell, cell.batch_size, cell.seq_len, stepper.as_ref(), "sequence"), cell, visit.device)?;
     let n = costs::rotation(cell, costs::input_bytes(cell), cache_bytes) as usize;
     let copy = |x: &Qkv| -> Result<Qkv> {
-        Ok(Qkv { q: x.q.force_contiguous()?, k: x.k.force_contiguous()?, v: x.v.force_contiguous()? })
+        let gate = x.gate.as_ref().map(Tensor::force_contiguous).transpose()?;
+        Ok(Qkv { q: x.q.force_contiguous()?, k: x.k.force_contiguous()?, v: x.v.force_contiguous()?, gate })
     };
     let mut copies = vec![one];
     while copies.len() < n {

@@ -44,6 +44,7 @@ impl Bench {
 impl Executor for Bench {
     fn predict(&self, cell: &Cell) -> Result<Prediction, String> {
         device::computes_in(cell.device_kind, cell.dtype)?;
+        costs::positions_known(cell)?;
         costs::predict(cell, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
     }
 

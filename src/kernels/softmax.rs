@@ -10,6 +10,16 @@ const BLOCK: usize = 64;
 ///
 /// `q` is (d), `keys` is (n, d), `values` is (n, d_v), `out` is (d_v); n = 0 gives zeros.
 pub fn step(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+    let total = sums(q, keys, values, out);
+    if total > 0.0 {
+        let scale = 1.0 / total;
+        out.iter_mut().for_each(|o| *o *= scale);
+    }
+}
+
+/// `out = Σ_j exp(q·k_j/√d − c) v_j` and, returned, `Σ_j exp(q·k_j/√d − c)`, c the largest score: a step before its
+/// division. Shapes as in [`step`].
+pub fn sums(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) -> f32 {
     let (d, d_v) = (q.len(), out.len());
     let scale = 1.0 / (d as f32).sqrt();
     let (mut maximum, mut total) = (f32::NEG_INFINITY, 0f32);
@@ -34,10 +44,7 @@ pub fn step(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
             add_scaled(out, weight, value);
         }
     }
-    if total > 0.0 {
-        let scale = 1.0 / total;
-        out.iter_mut().for_each(|o| *o *= scale);
-    }
+    total
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub struct Block {
     pub v: Projection,
     /// Heads back to the residual stream.
     pub out: Projection,
+    /// To the pre-activations of the gate, for variants that have one.
+    pub gate: Option<Projection>,
     /// The variant.
     pub attention: Box<dyn Attention>,
     /// Before the feed-forward block.
@@ -155,6 +157,8 @@ impl Block {
             |part: &str, heads: usize| Projection::new(params, &name(part), d_model, heads * head_dim, true);
         let (mut q, mut k, v) = (project("q", n_heads)?, project("k", n_kv_heads)?, project("v", n_kv_heads)?);
         let out = Projection::new(params, &name("out"), n_heads * head_dim, d_model, true)?;
+        let gated = attention::map_of(&setup.variant.spec.name).is_some_and(|map| map.gated);
+        let gate = gated.then(|| gate(params, &name("gate"), d_model, n_kv_heads)).transpose()?;
         let attention = if is_merged(&setup.variant.spec) {
             merge(setup, params, &name("attention"), &mut q, &mut k)?
         } else {
@@ -163,7 +167,7 @@ impl Block {
         let attention_norm = NormLayer::new(params, &name("attention_norm"), norm, d_model)?;
         let ffn_norm = NormLayer::new(params, &name("ffn_norm"), norm, d_model)?;
         let ffn = FeedForward::new(params, &name("ffn"), activation, d_model, ffn_dim)?;
-        Ok(Self { attention_norm, q, k, v, out, attention, ffn_norm, ffn })
+        Ok(Self { attention_norm, q, k, v, gate, out, attention, ffn_norm, ffn })
     }
 
     /// q, k, v of the layer as (b, heads, n, width), rotated where the model is rotary.
@@ -179,7 +183,11 @@ impl Block {
             Some(tables) => (rotate(&q, tables)?, rotate(&k, tables)?),
             None => (q, k),
         };
-        Ok(Qkv { q, k, v: split(&self.v, heads.n_kv_heads)? })
+        let gate = match &self.gate {
+            Some(gate) => Some(gate.forward(&y)?.transpose(1, 2)?.contiguous()?),
+            None => None,
+        };
+        Ok(Qkv { q, k, v: split(&self.v, heads.n_kv_heads)?, gate })
     }
 
     /// The rest of the block: mixed values (b, h, n, d) through the output projection and the feed-forward block.
@@ -190,6 +198,16 @@ impl Block {
         let hidden = self.ffn.forward(&self.ffn_norm.forward(&x)?)?;
         x + hidden
     }
+}
+
+/// Bias that a gate starts with: sigmoid(3) ≈ 0.95, so that half of a token is still there after 14 more.
+const GATE_BIAS: f64 = 3.0;
+
+/// The projection to a gate's pre-activations, one per key head.
+fn gate(params: &mut Params, name: &str, d_model: usize, n_kv_heads: usize) -> Result<Projection> {
+    let bias = params.get(&format!("{name}.bias"), n_kv_heads, Init::Constant(GATE_BIAS))?;
+    let weight = Init::Normal(1.0 / (d_model as f64).sqrt());
+    Ok(Projection { weight: params.get(&format!("{name}.weight"), (n_kv_heads, d_model), weight)?, bias: Some(bias) })
 }
 
 /// Builds the unmerged map, folds it into the projections and leaves what remains of it.
@@ -212,7 +230,7 @@ fn merge(
         *projection = Projection { weight, bias: Some(bias) };
     }
     match map.merged() {
-        Some(rest) => Ok(Box::new(LinearAttention::new(setup.heads, rest))),
+        Some(rest) => Ok(Box::new(LinearAttention::new(setup.heads, rest, false, false))),
         None => candle_core::bail!("{} does not merge with its projections", setup.variant.spec),
     }
 }

@@ -8,4 +8,3 @@ mod session;
 pub use decoder::{Block, Decoder, Setup, greedy};
 pub use layers::{FeedForward, NormLayer, Projection, rotary_tables, rotate, sinusoidal_table};
 pub use session::Session;
-pub(crate) use session::{fill_state, fill_tensors};

@@ -96,7 +96,12 @@ pub fn logits(setup: &Setup, params: &mut Params, ids: &[u32], batch: usize) -> 
             rotate(&mut k, n, heads.head_dim);
         }
         let v = project("v", heads.n_kv_heads)?;
-        let inputs = Inputs { batch, n, source: n, input_dim: heads.head_dim, value_dim: heads.head_dim, q, k, v };
+        let gate = match layer.gated() {
+            true => by_head(&weights.project(&name("gate"), &y, d)?, batch, n, heads.n_kv_heads, 1),
+            false => Vec::new(),
+        };
+        let (input_dim, value_dim) = (heads.head_dim, heads.head_dim);
+        let inputs = Inputs { batch, n, source: n, input_dim, value_dim, q, k, v, gate };
         let mixed = attend(&layer.weights(), heads, &inputs, &Mask::Causal);
         condition = mixed.condition.iter().copied().fold(condition, f64::max);
         let rows = by_row(&mixed.out, batch, n, heads);

@@ -60,17 +60,17 @@ impl<'a> Session<'a> {
     }
 
     /// Puts every layer at `depth` tokens of a made-up context whose numbers repeat `tile`: KV caches are filled to
-    /// that depth. A recurrent state costs the same whatever it holds, so it takes the context's last tokens alone.
+    /// that depth. Sums cost the same whatever they hold.
     ///
     /// # Errors
     /// As a step fails.
     pub fn fill(&mut self, depth: usize, tile: &[f32]) -> Result<()> {
         for layer in &mut self.layers {
             match layer {
-                LayerState::Slices { stepper, state, scratch } => {
-                    fill_state(stepper.as_ref(), state, scratch, self.model.setup.heads, self.batch, depth, tile)?;
+                LayerState::Slices { state, .. } => {
+                    state.fill(depth, tile);
                 }
-                LayerState::Tensors(state) => fill_tensors(state, depth, tile)?,
+                LayerState::Tensors(state) => state.fill(depth, tile)?,
             }
         }
         self.position = depth;
@@ -82,14 +82,8 @@ impl<'a> Session<'a> {
     pub fn rewind(&mut self, depth: usize) {
         for layer in &mut self.layers {
             match layer {
-                LayerState::Slices { state: State::KvCache(cache), .. } => cache.rewind(depth),
-                LayerState::Slices { state: State::Recurrent(r), .. } => r.position = depth,
-                LayerState::Tensors(
-                    TensorState::KvCache { seen: at, .. } | TensorState::Recurrent { position: at, .. },
-                ) => {
-                    *at = depth.min(*at);
-                }
-                LayerState::Slices { state: State::Empty, .. } | LayerState::Tensors(TensorState::Empty) => {}
+                LayerState::Slices { state, .. } => state.rewind(depth),
+                LayerState::Tensors(state) => state.rewind(depth),
             }
         }
         self.position = depth;
@@ -113,8 +107,10 @@ impl<'a> Session<'a> {
                 LayerState::Tensors(state) => block.attention.extend(&qkv, state)?,
                 LayerState::Slices { stepper, state, scratch } => {
                     let mixed = &mut self.mixed;
-                    with_slices([&qkv.q, &qkv.k, &qkv.v], |[q, k, v]| {
-                        Ok(stepper.step(Token { q, k, v }, state, scratch, mixed)?)
+                    // A layer without a gate reads none of these.
+                    let gate = qkv.gate.as_ref().unwrap_or(&qkv.v);
+                    with_slices([&qkv.q, &qkv.k, &qkv.v, gate], |[q, k, v, gate]| {
+                        Ok(stepper.step(Token { q, k, v, gate }, state, scratch, mixed)?)
                     })?;
                     let Heads { n_heads, head_dim, .. } = model.setup.heads;
                     Tensor::from_slice(mixed, (self.batch, n_heads, 1, head_dim), model.device())?
@@ -133,61 +129,6 @@ impl<'a> Session<'a> {
     pub fn step_greedy(&mut self, ids: &[u32]) -> Result<Vec<u32>> {
         greedy(&self.step(ids)?)
     }
-}
-
-/// Tokens of context that a recurrent state is filled with.
-const RECURRENT_FILL: usize = 16;
-
-/// Puts one layer's state at `depth`; see [`Session::fill`].
-pub(crate) fn fill_state(
-    stepper: &dyn Stepper,
-    state: &mut State,
-    scratch: &mut [f32],
-    heads: Heads,
-    batch: usize,
-    depth: usize,
-    tile: &[f32],
-) -> Result<()> {
-    match state {
-        State::Empty => {}
-        State::KvCache(cache) => cache.fill(depth, tile),
-        State::Recurrent(_) => {
-            let Heads { n_heads, n_kv_heads, head_dim } = heads;
-            let input = stepper.input_dim();
-            let repeat =
-                |n: usize, skip: usize| -> Vec<f32> { tile.iter().cycle().skip(skip).take(n).copied().collect() };
-            let mut out = vec![0.0; batch * n_heads * head_dim];
-            for t in 0..depth.min(RECURRENT_FILL) {
-                let q = repeat(batch * n_heads * input, 3 * t);
-                let (k, v) = (repeat(batch * n_kv_heads * input, 7 * t), repeat(batch * n_kv_heads * head_dim, 11 * t));
-                stepper.step(Token { q: &q, k: &k, v: &v }, state, scratch, &mut out)?;
-            }
-            if let State::Recurrent(r) = state {
-                r.position = depth;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Puts a tensor state at `depth` with numbers from `tile`.
-pub(crate) fn fill_tensors(state: &mut TensorState, depth: usize, tile: &[f32]) -> Result<()> {
-    let like = |t: &Tensor| -> Result<Tensor> {
-        let numbers: Vec<f32> = tile.iter().cycle().take(t.elem_count()).copied().collect();
-        Tensor::from_vec(numbers, t.shape(), t.device())?.to_dtype(t.dtype())
-    };
-    match state {
-        TensorState::Empty => {}
-        TensorState::KvCache { keys, values, seen, .. } => {
-            (*keys, *values) = (like(keys)?, like(values)?);
-            *seen = depth;
-        }
-        TensorState::Recurrent { sums, position } => {
-            *sums = like(sums)?.abs()?;
-            *position = depth;
-        }
-    }
-    Ok(())
 }
 
 /// Lends the numbers of contiguous f32 CPU tensors; copies nothing.

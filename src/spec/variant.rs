@@ -21,6 +21,12 @@ impl VariantSpec {
         Self { name: name.to_owned(), params: Vec::new() }
     }
 
+    /// The value of a parameter by its name.
+    #[must_use]
+    pub fn param(&self, key: &str) -> Option<&str> {
+        self.params.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
     /// The parameters alone, as the `variant_params` column holds them: `merged=false`, empty where there are none.
     #[must_use]
     pub fn params_text(&self) -> String {

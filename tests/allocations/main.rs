@@ -18,22 +18,29 @@ fn states_take_what_is_predicted_and_a_thousand_steps_nothing() {
     let heads = Heads { n_heads: 8, n_kv_heads: 8, head_dim: 64 };
     for info in variants() {
         let request = ResolveRequest { head_dim: 64, feature_dim: Some(128), can_merge: true, causal: true };
-        let resolved = resolve(&VariantSpec::new(info.name), request).unwrap();
+        let resolved = resolve(&VariantSpec::new(&info.name), request).unwrap();
         let mut params = Params::frozen(&Device::Cpu, DType::F32, 1);
         let stepper = build(&resolved, heads, &mut params, "layer").unwrap().stepper().unwrap();
         let (mut state, mut scratch) = (stepper.state(4, 1100), vec![0.0; stepper.scratch_len(4)]);
-        let input = vec![0.5f32; 4 * 8 * stepper.input_dim()];
+        let (input, gate) = (vec![0.5f32; 4 * 8 * stepper.input_dim()], [0.5f32; 4 * 8]);
         let (v, mut out) = (vec![0.5f32; 4 * 8 * 64], vec![0.0; 4 * 8 * 64]);
         for len in [1, 63, 64, 65, 1100] {
             let before = live_bytes().expect("the counting allocator is installed");
             let state = stepper.state(4, len);
             let allocated = live_bytes().unwrap() - before;
-            assert_eq!(Some(allocated), state_bytes(&resolved, heads, 4, len, Words::F32), "{} at {len}", info.name);
+            assert_eq!(
+                Some(allocated),
+                state_bytes(&resolved, heads, 4, len, Words::F32).unwrap().total(),
+                "{} at {len}",
+                info.name
+            );
             drop(state);
         }
         let mut run = |n: usize| {
             for _ in 0..n {
-                stepper.step(Token { q: &input, k: &input, v: &v }, &mut state, &mut scratch, &mut out).unwrap();
+                stepper
+                    .step(Token { q: &input, k: &input, v: &v, gate: &gate }, &mut state, &mut scratch, &mut out)
+                    .unwrap();
             }
         };
         run(50); // the pool starts with the first

@@ -7,7 +7,7 @@ use t2r::{
     spec::{DType as Words, VariantSpec},
 };
 
-use crate::layers::{assert_close, every_variant, flat, layer};
+use crate::layers::{assert_close, every_variant, flat, has_full_form, layer};
 
 const TOLERANCE: f64 = 2e-5;
 
@@ -39,13 +39,13 @@ fn extended(layer: &crate::layers::Layer, qkv: &Qkv, n: usize, split: usize) -> 
         .iter()
         .map(|(start, len)| {
             let cut = |x: &Tensor| x.narrow(2, *start, *len).unwrap();
-            let part = Qkv { q: cut(&qkv.q), k: cut(&qkv.k), v: cut(&qkv.v) };
+            let part = Qkv { q: cut(&qkv.q), k: cut(&qkv.k), v: cut(&qkv.v), gate: qkv.gate.as_ref().map(cut) };
             layer.attention.extend(&part, &mut state).unwrap()
         })
         .filter(|part| part.elem_count() > 0)
         .collect();
     let expected = state_bytes(&layer.resolved, layer.heads, batch, n, Words::F32).unwrap();
-    assert_eq!(state.used_bytes(), expected);
+    assert_eq!(Some(state.used_bytes()), expected.total());
     if parts.is_empty() { Vec::new() } else { flat(&Tensor::cat(&parts, 2).unwrap()) }
 }
 
@@ -82,7 +82,7 @@ proptest! {
 
 #[test]
 fn bidirectional_and_cross_agree_with_the_formula_and_ignore_padding() {
-    for spec in every_variant().into_iter().filter(|s| s.name != "window") {
+    for spec in every_variant().into_iter().filter(has_full_form) {
         for heads in HEADS {
             let layer = layer(&spec, heads, 6);
             for (n, source) in [(5, 5), (1, 9), (9, 1), (3, 70), (4, 0)] {
@@ -108,10 +108,14 @@ fn padding_beyond_the_source_is_refused() {
 }
 
 #[test]
-fn window_has_no_bidirectional_form_and_causal_needs_equal_lengths() {
-    let window = layer(&VariantSpec::new("window"), HEADS[0], 4);
-    let qkv = window.tensors(&window.random(1, 3, 3, 1.0, 1));
-    assert!(window.attention.forward(&qkv, &Mask::Full { source_lengths: None }).is_err());
+fn what_looks_back_has_no_bidirectional_form_and_causal_needs_equal_lengths() {
+    let back: Vec<VariantSpec> = every_variant().into_iter().filter(|s| !has_full_form(s)).collect();
+    assert!(["window", "rfa-gate", "window+t2r"].iter().all(|name| back.iter().any(|s| s.name == *name)));
+    for spec in back {
+        let layer = layer(&spec, HEADS[0], 4);
+        let qkv = layer.tensors(&layer.random(1, 3, 3, 1.0, 1));
+        assert!(layer.attention.forward(&qkv, &Mask::Full { source_lengths: None }).is_err(), "{spec}");
+    }
     for spec in ["softmax", "elu"] {
         let layer = layer(&VariantSpec::new(spec), HEADS[0], 4);
         let qkv = layer.tensors(&layer.random(1, 3, 4, 1.0, 1));
@@ -132,18 +136,29 @@ fn states_are_as_large_as_predicted_and_linear_ones_do_not_grow() {
             let (mut scratch, mut out) = (vec![0.0; stepper.scratch_len(3)], vec![0.0; 3 * 6 * 5]);
             for _ in 0..n {
                 let (q, k) = (&x.q[..3 * 6 * layer.input_dim], &x.k[..3 * 2 * layer.input_dim]);
-                let token = t2r::attention::Token { q, k, v: &x.v[..30] };
+                let gate = if layer.gated { &x.gate[..6] } else { &[] };
+                let token = t2r::attention::Token { q, k, v: &x.v[..30], gate };
                 stepper.step(token, &mut state, &mut scratch, &mut out).unwrap();
             }
-            let expected = match spec.name.as_str() {
+            let w = layer.resolved.spec.param("w").map(|w| w.parse::<usize>().unwrap());
+            let cache = match spec.name.as_str() {
                 "softmax" => 240 * n as u64,
-                "window" => 240 * n.min(layer.resolved.spec.params[0].1.parse().unwrap()) as u64,
-                "none" => 0,
-                "elu" => 5 * 6 * 4 * 6,
-                _ => 864,
+                _ => 240 * w.map_or(0, |w| n.min(w)) as u64,
             };
-            assert_eq!(state.used_bytes(), expected, "{spec} at {n}");
-            assert_eq!(state_bytes(&layer.resolved, heads, 3, n, Words::F32), Some(expected), "{spec} at {n}");
+            // 144 bytes a feature; performer keeps one number more a head and sequence, 24 bytes.
+            let sums = match spec.name.trim_start_matches("window+") {
+                "softmax" | "window" | "none" => 0,
+                "elu" => 5 * 144,
+                "cosformer" => 10 * 144,
+                "taylor" if layer.resolved.spec.param("p") == Some("3") => 13 * 144,
+                "taylor" => 273 * 144,
+                "performer" => 864 + 24,
+                "rfa" | "rfa-gate" | "t2r" | "hedgehog" => 864,
+                other => panic!("{other} has no size by hand"),
+            };
+            assert_eq!(state.used_bytes(), cache + sums, "{spec} at {n}");
+            let predicted = state_bytes(&layer.resolved, heads, 3, n, Words::F32).unwrap();
+            assert_eq!((predicted.cache, predicted.sums), (cache, sums), "{spec} at {n}");
         }
     }
 }
@@ -153,11 +168,109 @@ fn a_full_cache_says_so_and_keeps_what_it_has() {
     let layer = layer(&VariantSpec::new("softmax"), HEADS[0], 4);
     let stepper = layer.attention.stepper().unwrap();
     let mut state = stepper.state(1, 1);
-    let token = t2r::attention::Token { q: &[1.0; 16], k: &[1.0; 16], v: &[1.0; 16] };
+    let token = t2r::attention::Token { q: &[1.0; 16], k: &[1.0; 16], v: &[1.0; 16], gate: &[] };
     let mut out = [0.0; 16];
     stepper.step(token, &mut state, &mut [], &mut out).unwrap();
     let before = state.clone();
     let error = stepper.step(token, &mut state, &mut [], &mut out).unwrap_err();
     assert_eq!(error.to_string(), "the KV cache is full at 1 tokens");
     assert_eq!(state, before);
+}
+
+#[test]
+fn positions_beyond_what_the_variant_knows_are_refused_and_leave_the_state_alone() {
+    for spec in ["cosformer:max_len=2", "window+cosformer:1:max_len=2"] {
+        let layer = layer(&spec.parse().unwrap(), HEADS[0], 4);
+        let x = layer.random(1, 3, 3, 1.0, 1);
+        let error = layer.attention.forward(&layer.tensors(&x), &Mask::Causal).unwrap_err().to_string();
+        assert!(error.contains("position 2 is beyond the 2"), "{error}");
+        let stepper = layer.attention.stepper().unwrap();
+        let (mut state, mut scratch, mut out) = (stepper.state(1, 3), vec![0.0; stepper.scratch_len(1)], [0.0; 16]);
+        let token = t2r::attention::Token { q: &x.q[..16], k: &x.k[..16], v: &x.v[..16], gate: &[] };
+        for _ in 0..2 {
+            stepper.step(token, &mut state, &mut scratch, &mut out).unwrap();
+        }
+        let before = state.clone();
+        assert!(stepper.step(token, &mut state, &mut scratch, &mut out).is_err());
+        assert_eq!(state, before);
+    }
+}
+
+#[test]
+fn a_cosine_of_distance_by_hand() {
+    // d = 1, M = 2, values 1 and 3, q = k = 1: weights cos(π/4) for the first key and 1 for the second.
+    let heads = Heads { n_heads: 1, n_kv_heads: 1, head_dim: 1 };
+    let layer = layer(&"cosformer:max_len=2".parse().unwrap(), heads, 2);
+    let mut x = layer.random(1, 2, 2, 1.0, 1);
+    (x.q, x.k, x.v) = (vec![1.0; 2], vec![1.0; 2], vec![1.0, 3.0]);
+    let near = 0.5f64.sqrt();
+    let want = (near + 3.0) / (near + 1.0);
+    for got in [layer.forward(&x, &Mask::Causal), layer.folded(&x)] {
+        assert!((f64::from(got[1]) - want).abs() < 1e-6, "{got:?} against {want}");
+    }
+}
+
+#[test]
+fn a_hybrid_by_hand() {
+    // d = 1, a window of one token, φ = elu + 1, γ = 1: out_1 = (e⁰ v_1 + φ(q_1) φ(k_0) v_0) / (1 + φ(q_1) φ(k_0)).
+    let heads = Heads { n_heads: 1, n_kv_heads: 1, head_dim: 1 };
+    let layer = layer(&"window+elu:1".parse().unwrap(), heads, 1);
+    let mut x = layer.random(1, 2, 2, 1.0, 1);
+    (x.q, x.k, x.v) = (vec![9.0, 2.0], vec![1.0, -7.0], vec![5.0, 1.0]);
+    let want = (1.0 + 3.0 * 2.0 * 5.0) / (1.0 + 3.0 * 2.0);
+    for got in [layer.forward(&x, &Mask::Causal), layer.folded(&x)] {
+        assert!((f64::from(got[0]) - 5.0).abs() < 1e-6 && (f64::from(got[1]) - want).abs() < 1e-5, "{got:?}");
+    }
+}
+
+#[test]
+fn a_gate_by_hand() {
+    // Equal features, so that weights are the gates alone: g_0 = ½, g_1 = ¾. z: ½·¾ + ¼, values 8 and 2.
+    let heads = Heads { n_heads: 1, n_kv_heads: 1, head_dim: 4 };
+    let layer = layer(&"rfa-gate".parse().unwrap(), heads, 6);
+    let mut x = layer.random(1, 2, 2, 1.0, 1);
+    (x.q, x.k, x.gate) = (vec![1.0; 8], vec![1.0; 8], vec![0.0, 3f32.ln()]);
+    x.v = [vec![8.0; 4], vec![2.0; 4]].concat();
+    let want = (0.375 * 8.0 + 0.25 * 2.0) / (0.375 + 0.25);
+    for got in [layer.forward(&x, &Mask::Causal), layer.folded(&x)] {
+        assert!((f64::from(got[4]) - want).abs() < 1e-5, "{got:?} against {want}");
+    }
+}
+
+#[test]
+fn a_taylor_similarity_is_the_second_order_exponential() {
+    // 1 + s + s²/2 of s = (P_q q)·(P_k k)/√p, against φ(q)·φ(k).
+    use t2r::attention::feature_map::{At, MapShape, Side, find};
+    let mut params = t2r::params::Params::frozen(&Device::Cpu, DType::F32, 3);
+    let shape = MapShape { n_kv_heads: 1, head_dim: 5, feature_dim: 13 };
+    let map = (find("taylor").unwrap().build)(&"taylor:p=3".parse().unwrap(), shape, &mut params, "t").unwrap();
+    let map = map.on_slices().unwrap();
+    let (q, k) = ([0.3, -1.2, 0.7, 2.0, -0.4], [1.1, 0.2, -0.9, 0.5, 0.8]);
+    let at = |side| At { head: 0, side, position: 0 };
+    let (phi_q, phi_k) = (map.formula(&q, at(Side::Query)).phi, map.formula(&k, at(Side::Key)).phi);
+    let similarity: f64 = phi_q.iter().zip(&phi_k).map(|(a, b)| a * b).sum();
+    let project = |name: &str, x: &[f64]| -> Vec<f64> {
+        flat(&params.tensors()[name]).chunks(5).map(|w| w.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum()).collect()
+    };
+    let (q, k) = (project("t.query.weight", &q), project("t.key.weight", &k));
+    let s = q.iter().zip(&k).map(|(a, b)| a * b).sum::<f64>() / 3f64.sqrt();
+    assert!((similarity - (1.0 + s + s * s / 2.0)).abs() < 1e-12);
+}
+
+#[test]
+fn performer_features_estimate_the_exponential() {
+    // E φ(q)·φ(k) = exp(q·k/√d) (Choromanski et al. 2021, lemma 1); 40,000 draws estimate it to a few percent.
+    use t2r::attention::feature_map::{At, MapShape, Side, find};
+    let mut params = t2r::params::Params::frozen(&Device::Cpu, DType::F32, 3);
+    let shape = MapShape { n_kv_heads: 1, head_dim: 4, feature_dim: 40_000 };
+    let map = (find("performer").unwrap().build)(&VariantSpec::new("performer"), shape, &mut params, "p").unwrap();
+    let map = map.on_slices().unwrap();
+    let (q, k) = ([0.3, -1.2, 0.7, 1.0], [1.1, 0.2, -0.9, 0.5]);
+    let whole = |x: &[f64], side| -> Vec<f64> {
+        let features = map.formula(x, At { head: 0, side, position: 0 });
+        features.phi.iter().map(|phi| phi * features.log_scale.exp()).collect()
+    };
+    let estimate: f64 = whole(&q, Side::Query).iter().zip(whole(&k, Side::Key)).map(|(a, b)| a * b).sum();
+    let exact = (q.iter().zip(&k).map(|(a, b)| a * b).sum::<f64>() / 2.0).exp();
+    assert!((estimate / exact - 1.0).abs() < 0.05, "{estimate} against {exact}");
 }

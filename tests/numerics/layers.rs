@@ -15,13 +15,24 @@ use t2r::{
 pub(crate) fn every_variant() -> Vec<VariantSpec> {
     let mut all = Vec::new();
     for info in variants() {
-        all.push(VariantSpec::new(info.name));
+        all.push(VariantSpec::new(&info.name));
         for (key, values) in info.params {
             all.extend(values.iter().map(|v| format!("{}:{key}={v}", info.name).parse().unwrap()));
         }
     }
-    all.extend(["window:1", "window:5"].map(|v| v.parse().unwrap()));
+    let hybrids: Vec<String> =
+        all.iter().filter(|s| s.name.starts_with("window+") && s.params.is_empty()).map(|s| format!("{s}:5")).collect();
+    all.extend(hybrids.iter().map(|v| v.parse().unwrap()));
+    all.extend(
+        ["window:1", "window:5", "window+t2r:1", "taylor:p=3", "cosformer:max_len=300"].map(|v| v.parse().unwrap()),
+    );
     all
+}
+
+/// Whether the variant can look at a whole source; the others look back only.
+pub(crate) fn has_full_form(spec: &VariantSpec) -> bool {
+    let request = ResolveRequest { head_dim: 4, feature_dim: None, can_merge: true, causal: false };
+    resolve(spec, request).is_ok()
 }
 
 pub(crate) struct Layer {
@@ -29,6 +40,7 @@ pub(crate) struct Layer {
     pub(crate) resolved: Resolved,
     pub(crate) heads: Heads,
     pub(crate) input_dim: usize,
+    pub(crate) gated: bool,
 }
 
 pub(crate) fn layer_with(spec: &VariantSpec, heads: Heads, feature_dim: usize, params: &mut Params) -> Layer {
@@ -37,7 +49,8 @@ pub(crate) fn layer_with(spec: &VariantSpec, heads: Heads, feature_dim: usize, p
     let resolved = resolve(spec, request).unwrap();
     let attention = build(&resolved, heads, params, "layer").unwrap();
     let input_dim = attention.stepper().unwrap().input_dim();
-    Layer { attention, resolved, heads, input_dim }
+    let gated = attention.gated();
+    Layer { attention, resolved, heads, input_dim, gated }
 }
 
 pub(crate) fn layer(spec: &VariantSpec, heads: Heads, feature_dim: usize) -> Layer {
@@ -53,6 +66,8 @@ pub(crate) struct Flat {
     pub(crate) q: Vec<f32>,
     pub(crate) k: Vec<f32>,
     pub(crate) v: Vec<f32>,
+    /// Empty for variants without a gate.
+    pub(crate) gate: Vec<f32>,
 }
 
 impl Layer {
@@ -66,6 +81,7 @@ impl Layer {
             q: numbers("q", batch * n_heads * n * self.input_dim),
             k: numbers("k", batch * n_kv_heads * source * self.input_dim),
             v: numbers("v", batch * n_kv_heads * source * head_dim),
+            gate: numbers("gate", if self.gated { batch * n_kv_heads * source } else { 0 }),
         }
     }
 
@@ -78,6 +94,9 @@ impl Layer {
             q: tensor(&x.q, (x.batch, n_heads, x.n, self.input_dim)),
             k: tensor(&x.k, (x.batch, n_kv_heads, x.source, self.input_dim)),
             v: tensor(&x.v, (x.batch, n_kv_heads, x.source, head_dim)),
+            gate: self
+                .gated
+                .then(|| Tensor::from_slice(&x.gate, (x.batch, n_kv_heads, x.source), &Device::Cpu).unwrap()),
         }
     }
 
@@ -97,6 +116,7 @@ impl Layer {
             q: wide(&x.q),
             k: wide(&x.k),
             v: wide(&x.v),
+            gate: wide(&x.gate),
         };
         attend(&stepper.weights(), self.heads, &inputs, mask)
     }
@@ -115,7 +135,8 @@ impl Layer {
             };
             let (q, k) = (at(&x.q, x.batch * n_heads, self.input_dim), at(&x.k, x.batch * n_kv_heads, self.input_dim));
             let v = at(&x.v, x.batch * n_kv_heads, head_dim);
-            stepper.step(Token { q: &q, k: &k, v: &v }, &mut state, &mut scratch, &mut step_out).unwrap();
+            let gate = if self.gated { at(&x.gate, x.batch * n_kv_heads, 1) } else { Vec::new() };
+            stepper.step(Token { q: &q, k: &k, v: &v, gate: &gate }, &mut state, &mut scratch, &mut step_out).unwrap();
             for (p, row) in step_out.chunks(head_dim).enumerate() {
                 out[(p * x.n + t) * head_dim..][..head_dim].copy_from_slice(row);
             }

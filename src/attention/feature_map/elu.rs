@@ -2,15 +2,14 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{At, FeatureMap, MapEntry, Rows, Side, SliceMap, fixed_to_head_dim};
+use super::{At, FeatureMap, Features, Formula, MapEntry, Rows, Side, SliceMap};
 use crate::kernels::linear::Normalizer;
 
-pub(super) static ENTRY: MapEntry = MapEntry {
+pub(super) const ENTRY: MapEntry = MapEntry {
     name: "elu",
     summary: "linear attention with φ(x) = elu(x) + 1, m = head_dim",
-    params: &[],
-    feature_dim: fixed_to_head_dim,
     build: |_, shape, _, _| Ok(Box::new(Elu { dim: shape.head_dim })),
+    ..MapEntry::PLAIN
 };
 
 #[derive(Clone, Copy)]
@@ -19,12 +18,12 @@ struct Elu {
 }
 
 impl FeatureMap for Elu {
-    fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Features> {
         // elu(x) + 1 is x + 1 above zero and exp(x) below, written so: exp(x) − 1 + 1 would lose small features. The
         // clamp keeps the branch that is not taken finite, whose gradient would otherwise be 0 · inf.
         let x = x.to_dtype(DType::F32)?;
         let below = x.neg()?.relu()?.neg()?.exp()?;
-        x.gt(0f32)?.where_cond(&(&x + 1.0)?, &below)
+        Ok(x.gt(0f32)?.where_cond(&(&x + 1.0)?, &below)?.into())
     }
 
     fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
@@ -41,13 +40,14 @@ impl FeatureMap for Elu {
 }
 
 impl SliceMap for Elu {
-    fn apply(&self, x: &[f32], _: At, out: &mut [f32]) {
+    fn apply(&self, x: &[f32], _: At, out: &mut [f32]) -> f32 {
         for (out, x) in out.iter_mut().zip(x) {
             *out = if *x > 0.0 { x + 1.0 } else { x.exp() };
         }
+        0.0
     }
 
-    fn formula(&self, x: &[f64], _: At) -> Vec<f64> {
-        x.iter().map(|x| if *x > 0.0 { x + 1.0 } else { x.exp() }).collect()
+    fn formula(&self, x: &[f64], _: At) -> Formula {
+        x.iter().map(|x| if *x > 0.0 { x + 1.0 } else { x.exp() }).collect::<Vec<_>>().into()
     }
 }

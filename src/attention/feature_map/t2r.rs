@@ -5,24 +5,24 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{At, FeatureMap, MapEntry, MapShape, Rows, Side, SliceMap, to_slice};
+use super::{
+    At, DEFAULT_FEATURE_DIM, FeatureMap, Features, Formula, MapEntry, MapShape, Rows, Side, SliceMap, Values, project,
+    to_slice,
+};
 use crate::{
     attention::is_merged,
     kernels::{dot, linear::Normalizer},
     params::Init,
 };
 
-/// Length of φ where none is asked for: the paper's language-model setting.
-const DEFAULT_FEATURE_DIM: usize = 32;
-
 /// The denominator never falls below this (the authors' code), so that all-zero features give 0 and not NaN.
 const NORMALIZER: Normalizer = Normalizer::ClampMin(1e-2);
 
-pub(super) static ENTRY: MapEntry = MapEntry {
+pub(super) const ENTRY: MapEntry = MapEntry {
     name: "t2r",
     summary: "linear attention with the learned φ(x) = relu(W x + b), shared by queries and keys",
-    params: &[("merged", &["true", "false"])],
-    feature_dim: |_, asked| Ok(asked.unwrap_or(DEFAULT_FEATURE_DIM)),
+    params: &[("merged", Values::OneOf(&["true", "false"]))],
+    feature_dim: |_, _, asked| Ok(asked.unwrap_or(DEFAULT_FEATURE_DIM)),
     build: |spec, shape, params, prefix| {
         if is_merged(spec) {
             return Ok(Box::new(Merged { dim: shape.feature_dim }));
@@ -33,6 +33,8 @@ pub(super) static ENTRY: MapEntry = MapEntry {
         let bias = params.get(&format!("{prefix}.bias"), (n_kv_heads, feature_dim), bound)?;
         Ok(Box::new(T2r { shape, weight, bias }))
     },
+    flops: |m, d| 2 * m * d + m,
+    ..MapEntry::PLAIN
 };
 
 struct T2r {
@@ -48,12 +50,10 @@ fn query_scale(head_dim: usize) -> f64 {
 }
 
 impl FeatureMap for T2r {
-    fn forward(&self, x: &Tensor, side: Side, _: Rows) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, side: Side, _: Rows) -> Result<Features> {
         let x = if side == Side::Query { (x * query_scale(self.shape.head_dim))? } else { x.clone() };
-        let (weight, bias) = (self.weight.to_dtype(DType::F32)?, self.bias.to_dtype(DType::F32)?);
-        let weight = weight.t()?.unsqueeze(0)?; // (1, h_kv, d, m)
-        let bias = bias.unsqueeze(1)?.unsqueeze(0)?; // (1, h_kv, 1, m)
-        x.to_dtype(DType::F32)?.contiguous()?.broadcast_matmul(&weight.contiguous()?)?.broadcast_add(&bias)?.relu()
+        let bias = self.bias.to_dtype(DType::F32)?.unsqueeze(1)?.unsqueeze(0)?; // (1, h_kv, 1, m)
+        Ok(project(&x, &self.weight)?.broadcast_add(&bias)?.relu()?.into())
     }
 
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {
@@ -120,19 +120,20 @@ impl T2rOnSlices {
 }
 
 impl SliceMap for T2rOnSlices {
-    fn apply(&self, x: &[f32], at: At, out: &mut [f32]) {
+    fn apply(&self, x: &[f32], at: At, out: &mut [f32]) -> f32 {
         let scale = if at.side == Side::Query { self.query_scale } else { 1.0 };
         let (weight, bias) = self.of_head(at.head);
         for ((out, row), b) in out.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
             *out = (scale * dot(row, x) + b).max(0.0);
         }
+        0.0
     }
 
-    fn formula(&self, x: &[f64], at: At) -> Vec<f64> {
+    fn formula(&self, x: &[f64], at: At) -> Formula {
         let scale = if at.side == Side::Query { query_scale(self.shape.head_dim) } else { 1.0 };
         let (weight, bias) = self.of_head(at.head);
         let row_times_x = |row: &[f32]| row.iter().zip(x).map(|(w, x)| f64::from(*w) * scale * x).sum::<f64>();
-        weight.chunks(x.len()).zip(bias).map(|(row, b)| (row_times_x(row) + f64::from(*b)).max(0.0)).collect()
+        weight.chunks(x.len()).zip(bias).map(|(row, b)| (row_times_x(row) + f64::from(*b)).max(0.0)).collect::<Vec<_>>().into()
     }
 }
 
@@ -143,8 +144,8 @@ struct Merged {
 }
 
 impl FeatureMap for Merged {
-    fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Tensor> {
-        x.to_dtype(DType::F32)?.relu()
+    fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Features> {
+        Ok(x.to_dtype(DType::F32)?.relu()?.into())
     }
 
     fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
@@ -161,13 +162,14 @@ impl FeatureMap for Merged {
 }
 
 impl SliceMap for Merged {
-    fn apply(&self, x: &[f32], _: At, out: &mut [f32]) {
+    fn apply(&self, x: &[f32], _: At, out: &mut [f32]) -> f32 {
         for (out, x) in out.iter_mut().zip(x) {
             *out = x.max(0.0);
         }
+        0.0
     }
 
-    fn formula(&self, x: &[f64], _: At) -> Vec<f64> {
-        x.iter().map(|x| x.max(0.0)).collect()
+    fn formula(&self, x: &[f64], _: At) -> Formula {
+        x.iter().map(|x| x.max(0.0)).collect::<Vec<_>>().into()
     }
 }

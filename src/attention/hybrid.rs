@@ -1,0 +1,250 @@
+//! A window of softmax and a feature map for all that came before it, under one denominator (as LoLCATs; Zhang et al.
+//! 2024, arXiv 2410.10254).
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use super::{
+    Attention, Heads, KvCache, Mask, Qkv, Recurrent, Sizes, SoftmaxAttention, State, StepError, StepResult, Stepper,
+    TensorState, Token,
+    feature_map::{At, FeatureMap, Rows, Side, SliceMap, to_slice},
+    linear::{self, Sums, causal_sums, query_features, raise, values_and_ones, within},
+    oracle::Weights,
+    pace::{NOTHING, Pace},
+};
+use crate::kernels::{self, for_each_part, linear::Normalizer};
+
+/// `out_i = (Σ_{j in window} a_ij v_j + γ Σ_{j before} φ(q_i)·φ(k_j) v_j) / (Σ_{j in window} a_ij + γ Σ_{j before}
+/// φ(q_i)·φ(k_j))`, a_ij = exp(q_i·k_j/√d − c_i), c_i the window's largest score, γ ≥ 0 learned per query head.
+pub struct HybridAttention {
+    heads: Heads,
+    window: usize,
+    map: Box<dyn FeatureMap>,
+    scaled: bool,
+    /// (h); below 0 it counts as 0.
+    gamma: Tensor,
+}
+
+/// The window's share of the denominator is at least 1, so that only features of either sign can bring it near zero.
+fn normalizer(map: Normalizer) -> Normalizer {
+    match map {
+        Normalizer::SignedClamp(_) => map,
+        Normalizer::AddEpsilon(_) | Normalizer::ClampMin(_) => Normalizer::ClampMin(1e-30),
+    }
+}
+
+impl HybridAttention {
+    /// A layer of these heads, with a window of so many tokens before this map.
+    #[must_use]
+    pub fn new(heads: Heads, window: usize, map: Box<dyn FeatureMap>, scaled: bool, gamma: Tensor) -> Self {
+        Self { heads, window, map, scaled, gamma }
+    }
+
+    fn empty(&self, batch: usize, dtype: DType, device: &Device) -> Result<TensorState> {
+        let Heads { n_kv_heads, head_dim, .. } = self.heads;
+        let none = Tensor::zeros((batch, n_kv_heads, 0, head_dim), dtype, device)?;
+        let Sums { sums, level } = Sums::empty(batch, self.heads, self.map.feature_dim(), self.scaled, device)?;
+        Ok(TensorState::Hybrid { keys: none.clone(), values: none, sums, level, seen: 0, window: self.window })
+    }
+
+    /// Features and values of the keys that leave the window as each of the n new tokens enters it: key t − w at t,
+    /// nothing while there is none.
+    fn leaving(&self, keys: &Tensor, values: &Tensor, s: &Sizes, seen: usize) -> Result<(Tensor, Tensor, Pace)> {
+        let held = keys.dim(2)? - s.n;
+        let missing = (self.window - held).min(s.n);
+        let len = s.n - missing;
+        let none =
+            |width: usize| Tensor::zeros((s.batch, self.heads.n_kv_heads, missing, width), DType::F32, keys.device());
+        let nothing = || none(1)?.squeeze(3)? + NOTHING;
+        if len == 0 {
+            let pace = if self.scaled { Pace::RunningMaximum { scales: nothing()? } } else { Pace::Still };
+            return Ok((none(self.map.feature_dim())?, none(s.value_dim + 1)?, pace));
+        }
+        // The first that leaves is the oldest there is.
+        let start = seen.saturating_sub(held);
+        let (keys, values) = (keys.narrow(2, 0, len)?, values.narrow(2, 0, len)?);
+        let features = self.map.forward(&keys.contiguous()?, Side::Key, Rows { start, n: len })?;
+        let pace = match features.log_scale {
+            None => Pace::Still,
+            Some(scales) => Pace::RunningMaximum { scales: Tensor::cat(&[&nothing()?, &scales], 2)? },
+        };
+        let phi = Tensor::cat(&[&none(self.map.feature_dim())?, &features.phi], 2)?;
+        Ok((phi, Tensor::cat(&[&none(s.value_dim + 1)?, &values_and_ones(&values)?], 2)?, pace))
+    }
+}
+
+impl Attention for HybridAttention {
+    fn forward(&self, qkv: &Qkv, mask: &Mask) -> Result<Tensor> {
+        match mask {
+            Mask::Causal => {
+                let batch = qkv.q.dim(0)?;
+                self.extend(qkv, &mut self.empty(batch, qkv.k.dtype(), qkv.k.device())?)
+            }
+            Mask::Full { .. } => {
+                candle_core::bail!("window attention is causal: it has no bidirectional or cross form")
+            }
+        }
+    }
+
+    fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor> {
+        let s = Sizes::of(qkv, self.heads, self.heads.head_dim)?;
+        s.require_square()?;
+        let TensorState::Hybrid { keys, values, sums, level, seen, window } = state else {
+            return Err(StepError::WrongState.into());
+        };
+        let shape = (s.batch, self.heads.n_heads, s.n, s.value_dim);
+        if s.n == 0 || s.batch == 0 {
+            return Tensor::zeros(shape, qkv.v.dtype(), qkv.v.device());
+        }
+        within(self.map.as_ref(), *seen + s.n)?;
+        let all_keys = Tensor::cat(&[&*keys, &qkv.k], 2)?;
+        let all_values = Tensor::cat(&[&*values, &qkv.v], 2)?;
+        let held = keys.dim(2)?;
+        let near = SoftmaxAttention::window_of_hybrid(self.heads, *window).causal(
+            &qkv.q,
+            &all_keys,
+            &all_values,
+            held,
+            |n| Tensor::cat(&[n.values, n.total], D::Minus1),
+        )?;
+        let (phi_q, query_scale) = query_features(self.map.as_ref(), self.heads, &qkv.q, *seen)?;
+        let (phi_k, v, pace) = self.leaving(&all_keys, &all_values, &s, *seen)?;
+        let far = causal_sums(&phi_q, &phi_k, &v, &pace, Sums { sums: sums.clone(), level: level.clone() })?;
+        let (kv, group) = (self.heads.n_kv_heads, self.heads.group());
+        let near = near.reshape((s.batch, kv, group, s.n, s.value_dim + 1))?;
+        let gamma = self.gamma.to_dtype(DType::F32)?.relu()?.reshape((1, kv, group, 1, 1))?;
+        let (near, far_sums) = match (far.levels, query_scale) {
+            (Some(levels), Some(scale)) => {
+                // The true scale of the features matters here; what is beyond 1 is taken from the window instead.
+                let scale = scale.broadcast_add(&levels.unsqueeze(2)?)?.unsqueeze(4)?;
+                let above = scale.relu()?.neg()?.exp()?;
+                let below = scale.minimum(0f32)?.exp()?;
+                (near.broadcast_mul(&above)?, far.sums.broadcast_mul(&below)?)
+            }
+            _ => (near, far.sums),
+        };
+        let both = (near + far_sums.broadcast_mul(&gamma)?)?;
+        let out = linear::normalize(&both, normalizer(self.map.normalizer()))?;
+        *seen += s.n;
+        let keep = (*seen).min(*window);
+        let last = |t: &Tensor| t.narrow(2, held + s.n - keep, keep)?.contiguous();
+        (*keys, *values) = (last(&all_keys)?, last(&all_values)?);
+        (*sums, *level) = (far.after.sums, far.after.level);
+        out.reshape(shape)?.to_dtype(qkv.v.dtype())
+    }
+
+    fn tensor_state(&self, batch: usize, _capacity: usize, dtype: DType, device: &Device) -> Result<TensorState> {
+        self.empty(batch, dtype, device)
+    }
+
+    fn stepper(&self) -> Result<Box<dyn Stepper>> {
+        Ok(Box::new(HybridStepper {
+            heads: self.heads,
+            softmax: SoftmaxAttention::window_of_hybrid(self.heads, self.window),
+            feature_dim: self.map.feature_dim(),
+            normalizer: normalizer(self.map.normalizer()),
+            max_len: self.map.max_len(),
+            scaled: self.scaled,
+            gamma: to_slice(&self.gamma)?.iter().map(|g| g.max(0.0)).collect(),
+            window: self.window,
+            map: self.map.on_slices()?,
+        }))
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, Tensor)> {
+        let mut all = self.map.parameters();
+        all.push(("gamma", self.gamma.clone()));
+        all
+    }
+}
+
+struct HybridStepper {
+    heads: Heads,
+    softmax: SoftmaxAttention,
+    window: usize,
+    feature_dim: usize,
+    normalizer: Normalizer,
+    max_len: Option<usize>,
+    scaled: bool,
+    gamma: Vec<f32>,
+    map: Box<dyn SliceMap>,
+}
+
+impl Stepper for HybridStepper {
+    fn state(&self, batch: usize, capacity: usize) -> State {
+        let Heads { n_kv_heads, head_dim, .. } = self.heads;
+        let (capacity, rolling) = self.softmax.room(capacity);
+        State::Hybrid {
+            window: KvCache::new(batch * n_kv_heads, capacity, head_dim, head_dim, rolling),
+            past: Recurrent::new(batch * n_kv_heads, self.feature_dim, head_dim, self.scaled),
+        }
+    }
+
+    fn scratch_len(&self, batch: usize) -> usize {
+        batch * self.heads.n_kv_heads * (self.feature_dim + self.heads.head_dim)
+    }
+
+    fn step(&self, token: Token<'_>, state: &mut State, scratch: &mut [f32], out: &mut [f32]) -> StepResult {
+        let State::Hybrid { window, past } = state else { return Err(StepError::WrongState) };
+        let (group, m, d) = (self.heads.group(), self.feature_dim, self.heads.head_dim);
+        let (capacity, position) = (window.capacity(), past.position);
+        if let Some(max_len) = self.max_len.filter(|max_len| position >= *max_len) {
+            return Err(StepError::BeyondMaxLen { position, max_len });
+        }
+        let slot = window.next_slot().ok_or(StepError::CacheFull { capacity })?;
+        window.advance();
+        past.position += 1;
+        let (held, parts) = (window.len(), past.parts());
+        let (keys, values) = window.buffers();
+        let work = 2 * parts * (group * held * d + (1 + group) * m * d);
+        for_each_part(
+            parts,
+            work,
+            [keys, values, past.sums(), scratch, out],
+            |i, [keys, values, sums, scratch, out]| {
+                let at = |side, position| At { head: i % self.heads.n_kv_heads, side, position };
+                let (phi, far) = scratch.split_at_mut(m);
+                let (s, rest) = sums.split_at_mut(m * d);
+                let (z, level) = rest.split_at_mut(m);
+                let (key, value) = (&mut keys[slot * d..][..d], &mut values[slot * d..][..d]);
+                if position >= self.window {
+                    let log_scale = self.map.apply(key, at(Side::Key, position - self.window), phi);
+                    let (decay, gain) = match &mut *level {
+                        [level] => raise(level, log_scale),
+                        _ => (1.0, 1.0),
+                    };
+                    if gain != 1.0 {
+                        phi.iter_mut().for_each(|phi| *phi *= gain);
+                    }
+                    kernels::linear::update(phi, value, decay, s, z);
+                }
+                key.copy_from_slice(&token.k[i * d..][..d]);
+                value.copy_from_slice(&token.v[i * d..][..d]);
+                let queries = token.q[i * group * d..][..group * d].chunks_exact(d);
+                for ((g, q), out) in queries.enumerate().zip(out.chunks_exact_mut(d)) {
+                    let total = kernels::softmax::sums(q, &keys[..held * d], &values[..held * d], out);
+                    let (mut near, mut gamma, mut far_total) = (1.0, 0.0, 0.0);
+                    if position >= self.window {
+                        let log_scale =
+                            self.map.apply(q, at(Side::Query, position), phi) + level.first().unwrap_or(&0.0);
+                        far_total = kernels::linear::read_sums(phi, s, z, far);
+                        near = (-log_scale.max(0.0)).exp();
+                        gamma = self.gamma[i % self.heads.n_kv_heads * group + g] * log_scale.min(0.0).exp();
+                    }
+                    let inverse = 1.0 / self.normalizer.apply(near * total + gamma * far_total);
+                    for (out, far) in out.iter_mut().zip(&*far) {
+                        *out = inverse * (near * *out + if gamma > 0.0 { gamma * far } else { 0.0 });
+                    }
+                }
+            },
+        );
+        Ok(())
+    }
+
+    fn input_dim(&self) -> usize {
+        self.heads.head_dim
+    }
+
+    fn weights(&self) -> Weights<'_> {
+        Weights::Hybrid { window: self.window, map: self.map.as_ref(), normalizer: self.normalizer, gamma: &self.gamma }
+    }
+}
