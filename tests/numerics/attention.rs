@@ -154,7 +154,7 @@ fn states_are_as_large_as_predicted_and_linear_ones_do_not_grow() {
                 "taylor" => 273 * 144,
                 "performer" => 864 + 24,
                 "rfa" | "rfa-gate" | "t2r" | "hedgehog" => 864,
-                other => panic!("{other} has no size by hand"),
+                _ => 144 * layer.resolved.feature_dim.unwrap() as u64,
             };
             assert_eq!(state.used_bytes(), cache + sums, "{spec} at {n}");
             let predicted = state_bytes(&layer.resolved, heads, 3, n, Words::F32).unwrap();
