@@ -4,7 +4,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::layers::{FeedForward, NormLayer, Projection, rotary_tables, rotate, sinusoidal_table};
 use crate::{
-    attention::{self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, is_merged},
+    attention::{self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, is_merged, reads_inputs},
     params::{Init, Params},
     spec::{ModelShape, Positions},
 };
@@ -151,8 +151,10 @@ impl Block {
         let ModelShape { d_model, ffn_dim, norm, activation, .. } = setup.shape;
         let Heads { n_heads, n_kv_heads, head_dim } = setup.heads;
         let name = |part: &str| format!("blocks.{index}.{part}");
-        let mut project =
-            |part: &str, heads: usize| Projection::new(params, &name(part), d_model, heads * head_dim, true);
+        let mut project = |part: &str, heads: usize| {
+            let make = |params: &mut Params| Projection::new(params, &name(part), d_model, heads * head_dim, true);
+            if reads_inputs(&setup.variant.spec) { make(params) } else { params.untrained(make) }
+        };
         let (mut q, mut k, v) = (project("q", n_heads)?, project("k", n_kv_heads)?, project("v", n_kv_heads)?);
         let out = Projection::new(params, &name("out"), n_heads * head_dim, d_model, true)?;
         let attention = if is_merged(&setup.variant.spec) {
