@@ -24,7 +24,8 @@ pub struct ResolveRequest {
     pub head_dim: usize,
     /// Length of φ that was asked for; variants whose length is not free ignore it.
     pub feature_dim: Option<usize>,
-    /// Whether nothing stands between projection and φ (no rotary positions), so that T2R's merge is exact.
+    /// Whether nothing stands between projection and φ (no rotary positions), so that T2R's merge is exact, and φ is not
+    /// to be trained.
     pub can_merge: bool,
     /// Whether attention is causal.
     pub causal: bool,
@@ -115,7 +116,10 @@ fn resolve_map(
         }
         let value = match (*key, given) {
             ("merged", Some("true")) if !request.can_merge => {
-                return Err(format!("'{spec}': rotary positions stand between the projection and φ, nothing merges"));
+                return Err(format!(
+                    "'{spec}': nothing merges where rotary positions stand between the projection and φ, nor where φ is \
+                     trained; leave merged out"
+                ));
             }
             ("merged", None) if !request.can_merge => "false",
             (_, given) => given.unwrap_or(values[0]),

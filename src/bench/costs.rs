@@ -1,5 +1,7 @@
 //! What a cell costs before it is run: bytes of state, memory, floating-point operations, traffic. Pure arithmetic.
 
+mod sequences;
+
 use super::{heads, resolved};
 use crate::{
     attention::{self, is_merged, window_of},
@@ -86,6 +88,8 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
                 direction: Direction::Read,
             })
         }
+        (Workload::Prefill, Some(shape)) => sequences::prefill(cell, &shape),
+        (Workload::Train, Some(shape)) => sequences::train(cell, &shape),
         (_, Some(shape)) => {
             let last = cell.seq_len.checked_add(cell.n_prompt.unwrap_or(0))?;
             let layers = shape.n_layers as u64;
@@ -100,9 +104,11 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
                 _ => size * last as f64 * shape.d_model as f64,
             };
             let (_, passes) = state_traffic(cell);
+            // A prompt goes through at once, before the first token.
+            let prompt = sequences::working_bytes(cell, &shape, cell.n_prompt.unwrap_or(0));
             Some(Prediction {
                 state_bytes: held,
-                memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits)?,
+                memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits + prompt)?,
                 flops: batch * (2.0 * multiplied + shape.n_layers as f64 * step_flops(cell)),
                 bytes_moved: size * multiplied + passes * read as f64,
                 footprint_bytes: bytes(weight_bytes + held as f64)?,

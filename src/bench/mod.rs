@@ -7,6 +7,8 @@ mod dump;
 mod gpu;
 mod layer;
 mod memory;
+mod prefill;
+mod train;
 mod whole_model;
 
 use std::path::PathBuf;
@@ -62,6 +64,8 @@ impl Executor for Bench {
         let measured = match cell.workload {
             Workload::Attention => layer::attention(cell, self.cache_bytes, &visit).map(|m| vec![m]),
             Workload::Forward => layer::forward(cell, self.cache_bytes, &visit).map(|m| vec![m]),
+            Workload::Prefill => prefill::prefill(cell, &visit).map(|m| vec![m]),
+            Workload::Train => train::train(cell, &visit).map(|m| vec![m]),
             Workload::Decode => whole_model::decode(cell, &visit).map(|m| vec![m]),
             Workload::Generate => whole_model::generate(unit, &visit),
         };

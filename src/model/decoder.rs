@@ -151,18 +151,21 @@ impl Block {
         let ModelShape { d_model, ffn_dim, norm, activation, .. } = setup.shape;
         let Heads { n_heads, n_kv_heads, head_dim } = setup.heads;
         let name = |part: &str| format!("blocks.{index}.{part}");
-        let mut project = |part: &str, heads: usize| {
-            let make = |params: &mut Params| Projection::new(params, &name(part), d_model, heads * head_dim, true);
-            if reads_inputs(&setup.variant.spec) { make(params) } else { params.untrained(make) }
+        let read = |params: &mut Params| -> Result<_> {
+            let norm = NormLayer::new(params, &name("attention_norm"), norm, d_model)?;
+            let mut project =
+                |part: &str, heads: usize| Projection::new(params, &name(part), d_model, heads * head_dim, true);
+            Ok((norm, project("q", n_heads)?, project("k", n_kv_heads)?, project("v", n_kv_heads)?))
         };
-        let (mut q, mut k, v) = (project("q", n_heads)?, project("k", n_kv_heads)?, project("v", n_kv_heads)?);
+        // What the variant does not read cannot learn.
+        let reads = reads_inputs(&setup.variant.spec);
+        let (attention_norm, mut q, mut k, v) = if reads { read(params) } else { params.untrained(read) }?;
         let out = Projection::new(params, &name("out"), n_heads * head_dim, d_model, true)?;
         let attention = if is_merged(&setup.variant.spec) {
             merge(setup, params, &name("attention"), &mut q, &mut k)?
         } else {
             attention::build(&setup.variant, setup.heads, params, &name("attention"))?
         };
-        let attention_norm = NormLayer::new(params, &name("attention_norm"), norm, d_model)?;
         let ffn_norm = NormLayer::new(params, &name("ffn_norm"), norm, d_model)?;
         let ffn = FeedForward::new(params, &name("ffn"), activation, d_model, ffn_dim)?;
         Ok(Self { attention_norm, q, k, v, out, attention, ffn_norm, ffn })
