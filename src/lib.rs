@@ -14,3 +14,4 @@ pub mod spec;
 pub mod stats;
 pub mod store;
 pub mod sweep;
+pub mod train;

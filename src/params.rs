@@ -115,6 +115,14 @@ impl Params {
         named_rng(self.seed, name)
     }
 
+    /// What `make` draws carries no gradient: parameters that the model's output does not depend on.
+    pub fn untrained<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> T {
+        let trainable = std::mem::replace(&mut self.trainable, false);
+        let made = make(self);
+        self.trainable = trainable;
+        made
+    }
+
     /// Every trainable parameter, sorted by name.
     #[must_use]
     pub fn vars(&self) -> &BTreeMap<String, Var> {

@@ -36,7 +36,8 @@ pub struct ResolveRequest {
     pub head_dim: usize,
     /// Length of φ that was asked for; variants whose length is not free ignore it.
     pub feature_dim: Option<usize>,
-    /// Whether nothing stands between projection and φ (no rotary positions), so that T2R's merge is exact.
+    /// Whether nothing stands between projection and φ (no rotary positions), so that T2R's merge is exact, and φ is not
+    /// to be trained.
     pub can_merge: bool,
     /// Whether attention is causal.
     pub causal: bool,
@@ -145,7 +146,7 @@ fn check<'a>(spec: &VariantSpec, key: &str, text: &'a str, request: ResolveReque
             Err(format!("'{spec}': {key} is '{text}', expected one of {}", words.join(", ")))
         }
         Some(Values::OneOf(_)) if key == MERGED && text == "true" && !request.can_merge => Err(format!(
-            "'{spec}': nothing merges here: rotary positions stand between the projection and φ, or φ is being trained"
+            "'{spec}': nothing merges where rotary positions stand between the projection and φ, nor where φ is trained; leave merged out"
         )),
         Some(Values::OneOf(_)) => Ok(text),
         _ if positive(text).is_some() => Ok(text),

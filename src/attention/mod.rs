@@ -198,6 +198,12 @@ pub fn is_merged(spec: &VariantSpec) -> bool {
     spec.param("merged") == Some("true")
 }
 
+/// Whether a resolved variant looks at queries, keys and values at all: what it does not read cannot be trained.
+#[must_use]
+pub fn reads_inputs(spec: &VariantSpec) -> bool {
+    spec.name != "none"
+}
+
 /// The tensor library's name for a dtype.
 #[must_use]
 pub fn tensor_dtype(dtype: DType) -> candle_core::DType {

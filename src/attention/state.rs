@@ -1,5 +1,9 @@
 //! What a layer remembers between decode steps, in CPU memory. Allocated once; a step writes in place.
 
+use candle_core::{CpuStorage, Result, Storage, Tensor};
+
+use super::{StepError, TensorState};
+
 /// State of one layer for a whole batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
@@ -69,6 +73,39 @@ impl State {
             Self::Recurrent(r) => r.position,
             Self::Empty => 0,
         }
+    }
+
+    /// Takes over what a tensor state of the same variant and batch (f32, on the CPU) holds, in place; what was here
+    /// before is forgotten.
+    ///
+    /// # Errors
+    /// [`StepError::WrongState`] for a state of another variant or shape, [`StepError::CacheFull`] where it holds more
+    /// tokens than there is room for.
+    pub fn load(&mut self, from: &TensorState) -> Result<()> {
+        match (self, from) {
+            (Self::KvCache(cache), TensorState::KvCache { keys, values, seen, rolling }) => {
+                cache.load(keys, values, *seen, *rolling)
+            }
+            (Self::Recurrent(recurrent), TensorState::Recurrent { sums, level, position }) => {
+                recurrent.load(sums, level.as_ref(), *position)
+            }
+            (Self::Hybrid { window, past }, TensorState::Hybrid { keys, values, sums, level, seen, .. }) => {
+                window.load_last(keys, values, *seen)?;
+                past.load(sums, level.as_ref(), *seen)
+            }
+            (Self::Empty, TensorState::Empty) => Ok(()),
+            _ => Err(StepError::WrongState.into()),
+        }
+    }
+}
+
+/// Lends the numbers of an f32 tensor on the CPU.
+fn with_numbers<T>(tensor: &Tensor, body: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => body(&data[start..end]),
+        _ => candle_core::bail!("a state on slices takes f32 tensors on the CPU"),
     }
 }
 
@@ -142,6 +179,57 @@ impl KvCache {
         (&mut self.keys, &mut self.values)
     }
 
+    /// Keys and values (b, h_kv, room, d) of `seen` tokens, in slots as [`KvCache::next_slot`] deals them.
+    fn load(&mut self, keys: &Tensor, values: &Tensor, seen: usize, rolling: bool) -> Result<()> {
+        let (batch, heads, room, key_dim) = keys.dims4()?;
+        if (batch * heads, key_dim, values.dim(3)?) != (self.parts, self.key_dim, self.value_dim) {
+            return Err(StepError::WrongState.into());
+        }
+        // Where tokens have been overwritten, both must have the same slots.
+        let same_slots = seen <= room || (rolling && self.rolling && room == self.capacity);
+        let held = seen.min(room);
+        if !same_slots || held > self.capacity {
+            return Err(StepError::CacheFull { capacity: self.capacity }.into());
+        }
+        let capacity = self.capacity;
+        for (tensor, buffer, dim) in [(keys, &mut self.keys, self.key_dim), (values, &mut self.values, self.value_dim)]
+        {
+            with_numbers(tensor, |from| {
+                for (to, from) in buffer.chunks_mut(capacity * dim).zip(from.chunks(room * dim)) {
+                    to[..held * dim].copy_from_slice(&from[..held * dim]);
+                }
+                Ok(())
+            })?;
+        }
+        self.seen = seen;
+        Ok(())
+    }
+
+    /// The last tokens of `seen`, oldest first, each into the slot of its position.
+    fn load_last(&mut self, keys: &Tensor, values: &Tensor, seen: usize) -> Result<()> {
+        let (batch, heads, held, key_dim) = keys.dims4()?;
+        if (batch * heads, key_dim, values.dim(3)?) != (self.parts, self.key_dim, self.value_dim) {
+            return Err(StepError::WrongState.into());
+        }
+        if held > self.capacity {
+            return Err(StepError::CacheFull { capacity: self.capacity }.into());
+        }
+        let (capacity, first) = (self.capacity, seen - held);
+        for (tensor, buffer, dim) in [(keys, &mut self.keys, self.key_dim), (values, &mut self.values, self.value_dim)]
+        {
+            with_numbers(tensor, |from| {
+                for (to, from) in buffer.chunks_mut(capacity * dim).zip(from.chunks(held * dim)) {
+                    for (t, row) in from.chunks(dim).enumerate() {
+                        to[(first + t) % capacity * dim..][..dim].copy_from_slice(row);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        self.seen = seen;
+        Ok(())
+    }
+
     /// Makes the cache hold `depth` tokens whose numbers repeat `tile`.
     ///
     /// # Panics
@@ -178,6 +266,33 @@ impl Recurrent {
             sums.iter_mut().skip(width - 1).step_by(width).for_each(|level| *level = f32::NEG_INFINITY);
         }
         Self { sums, parts, position: 0 }
+    }
+
+    /// Sums (b, h_kv, m, d_v + 1) whose last column is z.
+    fn load(&mut self, sums: &Tensor, level: Option<&Tensor>, position: usize) -> Result<()> {
+        let (batch, heads, m, width) = sums.dims4()?;
+        let part = m * width + usize::from(level.is_some());
+        if batch * heads != self.parts || self.parts * part != self.sums.len() {
+            return Err(StepError::WrongState.into());
+        }
+        if let Some(level) = level {
+            with_numbers(level, |from| {
+                self.sums.iter_mut().skip(m * width).step_by(part).zip(from).for_each(|(to, from)| *to = *from);
+                Ok(())
+            })?;
+        }
+        with_numbers(sums, |from| {
+            for (to, from) in self.sums.chunks_mut(part).zip(from.chunks(m * width)) {
+                let (s, z) = to.split_at_mut(m * (width - 1));
+                for ((row, s), z) in from.chunks(width).zip(s.chunks_mut(width - 1)).zip(z) {
+                    s.copy_from_slice(&row[..width - 1]);
+                    *z = row[width - 1];
+                }
+            }
+            Ok(())
+        })?;
+        self.position = position;
+        Ok(())
     }
 
     /// The sums, for kernels.

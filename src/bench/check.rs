@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{heads, layer, whole_model};
+use super::{heads, layer, prefill, train, whole_model};
 use crate::{
     attention::{
         CHUNK, Mask, Stepper, Token,
@@ -46,12 +46,14 @@ pub(super) struct Checked {
 pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     match cell.workload {
         Workload::Attention | Workload::Forward => check_layer(cell, device),
+        Workload::Prefill => prefill::check(cell, device),
         Workload::Decode | Workload::Generate => check_model(cell, device),
+        Workload::Train => train::check(cell, device),
     }
 }
 
 /// Error relative to the largest output that rounding alone may cause in a well-conditioned row.
-fn tolerance(dtype: DType, n_layers: usize) -> f64 {
+pub(super) fn tolerance(dtype: DType, n_layers: usize) -> f64 {
     let one_layer = match dtype {
         DType::F32 => 1e-4,
         DType::F16 => 1e-2,
@@ -119,11 +121,7 @@ fn folded(cell: &Cell, parts: &layer::Inputs, batch: usize, n: usize, stepper: &
 }
 
 fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
-    let batch = cell.batch_size.min(MODEL_BATCH);
-    let n = cell.seq_len.min(MODEL_TOKENS);
-    let mut setup = whole_model::setup(cell, n)?;
-    setup.shape.n_layers = setup.shape.n_layers.min(MODEL_LAYERS);
-    setup.shape.vocab_size = setup.shape.vocab_size.min(MODEL_VOCAB);
+    let (setup, batch, n) = small_model(cell, 0)?;
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;
     let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;
@@ -143,9 +141,19 @@ fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
     Ok(Checked { report, tensors, batch_size: batch, n_tokens: n, tolerance })
 }
 
+/// The cell's model cut down to what the formula can be evaluated for, with room for `more` tokens than are checked;
+/// sequences and tokens.
+pub(super) fn small_model(cell: &Cell, more: usize) -> Result<(Setup, usize, usize)> {
+    let n = cell.seq_len.min(MODEL_TOKENS);
+    let mut setup = whole_model::setup(cell, n + more)?;
+    setup.shape.n_layers = setup.shape.n_layers.min(MODEL_LAYERS);
+    setup.shape.vocab_size = setup.shape.vocab_size.min(MODEL_VOCAB);
+    Ok((setup, cell.batch_size.min(MODEL_BATCH), n))
+}
+
 /// Ids whose logits the formula determines well, and those logits: random features can nearly cancel for some inputs,
 /// where no implementation could be judged. The best of a few draws.
-fn well_conditioned(
+pub(super) fn well_conditioned(
     setup: &Setup,
     params: &mut Params,
     batch: usize,
@@ -170,12 +178,12 @@ fn well_conditioned(
 }
 
 /// Parameters as a dump names them.
-fn dumped(params: &Params) -> BTreeMap<String, Tensor> {
+pub(super) fn dumped(params: &Params) -> BTreeMap<String, Tensor> {
     params.tensors().iter().map(|(name, t)| (format!("param.{name}"), t.clone())).collect()
 }
 
 /// Largest errors, and whether every element is within `tolerance` × its condition × the largest reference value.
-fn compare(got: &[f64], want: &[f64], tolerance: f64, condition: impl Fn(usize) -> f64) -> CheckReport {
+pub(super) fn compare(got: &[f64], want: &[f64], tolerance: f64, condition: impl Fn(usize) -> f64) -> CheckReport {
     let scale = want.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
     let mut report = CheckReport { max_abs_err: 0.0, max_rel_err: 0.0, passed: got.len() == want.len() };
     for (i, (g, w)) in got.iter().zip(want).enumerate() {

@@ -1,8 +1,10 @@
 //! What a cell costs before it is run: bytes of state, memory, floating-point operations, traffic. Pure arithmetic.
 
+mod sequences;
+
 use super::{heads, resolved};
 use crate::{
-    attention::{self, StateBytes, is_merged, map_of, max_len, window_of},
+    attention::{self, StateBytes, is_hybrid, is_merged, map_of, max_len, window_of},
     measure::{Direction, last_level_cache_bytes},
     spec::{Activation, CacheMode, Cell, ModelShape, Positions, Workload},
     sweep::Prediction,
@@ -60,6 +62,23 @@ pub(super) fn positions_known(cell: &Cell) -> Result<(), String> {
     }
 }
 
+/// Whether training reaches every parameter: behind a window that no token leaves, a map learns nothing.
+///
+/// # Errors
+/// The reason why not.
+pub(super) fn all_learns(cell: &Cell) -> Result<(), String> {
+    match window_of(&cell.variant) {
+        Some(window) if cell.workload == Workload::Train && is_hybrid(&cell.variant) && window >= cell.seq_len => {
+            let n = cell.seq_len;
+            Err(format!(
+                "{}: none of {n} tokens leaves the window, so its map would learn nothing; give a smaller w",
+                cell.variant
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Everything, or `None` where a size overflows.
 pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
     let parts = |len: usize| attention::state_bytes(&resolved(cell), heads(cell), cell.batch_size, len, cell.dtype);
@@ -101,6 +120,8 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
                 direction: Direction::Read,
             })
         }
+        (Workload::Prefill, Some(shape)) => sequences::prefill(cell, &shape),
+        (Workload::Train, Some(shape)) => sequences::train(cell, &shape),
         (_, Some(shape)) => {
             let last = cell.seq_len.checked_add(cell.n_prompt.unwrap_or(0))?;
             let layers = shape.n_layers as u64;
@@ -114,9 +135,11 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
                 Positions::Rotary => 0.0,
                 _ => size * last as f64 * shape.d_model as f64,
             };
+            // A prompt goes through at once, before the first token.
+            let prompt = sequences::working_bytes(cell, &shape, cell.n_prompt.unwrap_or(0));
             Some(Prediction {
                 state_bytes: held,
-                memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits)?,
+                memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits + prompt)?,
                 flops: batch * (2.0 * multiplied + shape.n_layers as f64 * step_flops(cell)),
                 bytes_moved: size * multiplied + shape.n_layers as f64 * moved,
                 footprint_bytes: bytes(weight_bytes + held as f64)?,

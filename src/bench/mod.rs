@@ -7,6 +7,8 @@ mod dump;
 mod gpu;
 mod layer;
 mod memory;
+mod prefill;
+mod train;
 mod whole_model;
 
 use std::path::PathBuf;
@@ -45,6 +47,7 @@ impl Executor for Bench {
     fn predict(&self, cell: &Cell) -> Result<Prediction, String> {
         device::computes_in(cell.device_kind, cell.dtype)?;
         costs::positions_known(cell)?;
+        costs::all_learns(cell)?;
         costs::predict(cell, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
     }
 
@@ -63,6 +66,8 @@ impl Executor for Bench {
         let measured = match cell.workload {
             Workload::Attention => layer::attention(cell, self.cache_bytes, &visit).map(|m| vec![m]),
             Workload::Forward => layer::forward(cell, self.cache_bytes, &visit).map(|m| vec![m]),
+            Workload::Prefill => prefill::prefill(cell, &visit).map(|m| vec![m]),
+            Workload::Train => train::train(cell, &visit).map(|m| vec![m]),
             Workload::Decode => whole_model::decode(cell, &visit).map(|m| vec![m]),
             Workload::Generate => whole_model::generate(unit, &visit),
         };

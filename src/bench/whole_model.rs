@@ -1,6 +1,7 @@
 //! Whole-model workloads: `decode`, tokens at a context depth, and `generate`, a whole generation with milestones.
 
 use candle_core::Result;
+use rand::Rng;
 
 use super::{
     Visiting, heads, layer,
@@ -10,8 +11,8 @@ use super::{
 use crate::{
     attention::tensor_dtype,
     measure::{Block, Ended, Sampled, Schedule, each, sample},
-    model::{Decoder, Session, Setup},
-    params::Params,
+    model::{Decoder, Session, Setup, greedy},
+    params::{Params, named_rng},
     spec::Cell,
     stats,
     sweep::Measured,
@@ -26,13 +27,13 @@ pub(super) fn setup(cell: &Cell, max_len: usize) -> Result<Setup> {
     Ok(Setup { shape, heads: heads(cell), variant: resolved(cell), max_len })
 }
 
-fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
+pub(super) fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
     let mut params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
     Decoder::new(&setup(cell, max_len)?, &mut params)
 }
 
 /// Bytes that the allocator hands out for all layers' states at exactly `depth` tokens; `None` off the CPU.
-fn state_bytes(model: &Decoder, batch: usize, depth: usize) -> Result<Option<u64>> {
+pub(super) fn state_bytes(model: &Decoder, batch: usize, depth: usize) -> Result<Option<u64>> {
     if !matches!(model.device(), candle_core::Device::Cpu) {
         return Ok(None);
     }
@@ -46,6 +47,13 @@ fn state_bytes(model: &Decoder, batch: usize, depth: usize) -> Result<Option<u64
 fn first_ids(cell: &Cell) -> Vec<u32> {
     let vocab = cell.model.map_or(1, |m| m.vocab_size);
     (0..cell.batch_size).map(|b| ((b * 7 + 1) % vocab) as u32).collect()
+}
+
+/// Random ids (b, n), row by row.
+pub(super) fn random_ids(cell: &Cell, n: usize) -> Vec<u32> {
+    let vocab = cell.model.map_or(1, |m| m.vocab_size);
+    let mut rng = named_rng(cell.seed, "tokens");
+    (0..cell.batch_size * n).map(|_| rng.random_range(0..vocab as u32)).collect()
 }
 
 /// `n_gen` greedy tokens from context depth `seq_len`, each a sample of its own.
@@ -82,8 +90,8 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     })
 }
 
-/// Times tokens one by one, after those that warm up; looks at memory in between.
-fn time_tokens(
+/// Times tokens (or other calls that are samples of their own) one by one, after those that warm up; looks at memory in between.
+pub(super) fn time_tokens(
     visit: &Visiting<'_>,
     watch: &mut Watch,
     first: bool,
@@ -125,11 +133,8 @@ pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measu
     let warm = warm_up(&model, cell, visit, &mut watch)?;
     let mut session = Session::new(&model, cell.batch_size, longest + prompt)?;
     let mut ids = first_ids(cell);
-    for _ in 0..prompt {
-        if is_over() {
-            break;
-        }
-        ids = session.step_greedy(&ids)?;
+    if !is_over() {
+        ids = greedy(&session.prefill(&random_ids(cell, prompt))?)?;
     }
     let mut tokens = Vec::with_capacity(longest);
     let mut reached = Vec::with_capacity(longest);

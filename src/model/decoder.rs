@@ -4,7 +4,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::layers::{FeedForward, NormLayer, Projection, rotary_tables, rotate, sinusoidal_table};
 use crate::{
-    attention::{self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, is_merged},
+    attention::{self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, is_merged, reads_inputs},
     params::{Init, Params},
     spec::{ModelShape, Positions},
 };
@@ -153,9 +153,15 @@ impl Block {
         let ModelShape { d_model, ffn_dim, norm, activation, .. } = setup.shape;
         let Heads { n_heads, n_kv_heads, head_dim } = setup.heads;
         let name = |part: &str| format!("blocks.{index}.{part}");
-        let mut project =
-            |part: &str, heads: usize| Projection::new(params, &name(part), d_model, heads * head_dim, true);
-        let (mut q, mut k, v) = (project("q", n_heads)?, project("k", n_kv_heads)?, project("v", n_kv_heads)?);
+        let read = |params: &mut Params| -> Result<_> {
+            let norm = NormLayer::new(params, &name("attention_norm"), norm, d_model)?;
+            let mut project =
+                |part: &str, heads: usize| Projection::new(params, &name(part), d_model, heads * head_dim, true);
+            Ok((norm, project("q", n_heads)?, project("k", n_kv_heads)?, project("v", n_kv_heads)?))
+        };
+        // What the variant does not read cannot learn.
+        let reads = reads_inputs(&setup.variant.spec);
+        let (attention_norm, mut q, mut k, v) = if reads { read(params) } else { params.untrained(read) }?;
         let out = Projection::new(params, &name("out"), n_heads * head_dim, d_model, true)?;
         let gated = attention::map_of(&setup.variant.spec.name).is_some_and(|map| map.gated);
         let gate = gated.then(|| gate(params, &name("gate"), d_model, n_kv_heads)).transpose()?;
@@ -164,7 +170,6 @@ impl Block {
         } else {
             attention::build(&setup.variant, setup.heads, params, &name("attention"))?
         };
-        let attention_norm = NormLayer::new(params, &name("attention_norm"), norm, d_model)?;
         let ffn_norm = NormLayer::new(params, &name("ffn_norm"), norm, d_model)?;
         let ffn = FeedForward::new(params, &name("ffn"), activation, d_model, ffn_dim)?;
         Ok(Self { attention_norm, q, k, v, gate, out, attention, ffn_norm, ffn })

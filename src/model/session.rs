@@ -18,6 +18,7 @@ pub struct Session<'a> {
     model: &'a Decoder,
     layers: Vec<LayerState>,
     batch: usize,
+    capacity: usize,
     position: usize,
     mixed: Vec<f32>,
 }
@@ -40,7 +41,7 @@ impl<'a> Session<'a> {
         };
         let layers = model.blocks.iter().map(layer).collect::<Result<Vec<_>>>()?;
         let Heads { n_heads, head_dim, .. } = model.setup.heads;
-        Ok(Self { model, layers, batch, position: 0, mixed: vec![0.0; batch * n_heads * head_dim] })
+        Ok(Self { model, layers, batch, capacity, position: 0, mixed: vec![0.0; batch * n_heads * head_dim] })
     }
 
     /// Tokens each sequence holds.
@@ -120,6 +121,42 @@ impl<'a> Session<'a> {
         }
         self.position += 1;
         model.logits(&x)?.squeeze(1)
+    }
+
+    /// A whole prompt of every sequence at once, from the start: ids (b, n), row by row, to the logits (b, vocab) of the
+    /// last position. Every layer then holds the prompt and nothing else, and steps go on from there.
+    ///
+    /// # Errors
+    /// Where a KV cache has no room for the prompt, or `ids` are not as many for each sequence and at least one.
+    pub fn prefill(&mut self, ids: &[u32]) -> Result<Tensor> {
+        let model = self.model;
+        let n = ids.len() / self.batch.max(1);
+        if n == 0 || n * self.batch != ids.len() {
+            candle_core::bail!("{} ids are no prompt for a batch of {}", ids.len(), self.batch);
+        }
+        let ids = Tensor::from_slice(ids, (self.batch, n), model.device())?;
+        let rotary = model.rotary(0, n)?;
+        let mut x = model.embed(&ids, 0)?;
+        for (block, layer) in model.blocks.iter().zip(&mut self.layers) {
+            let qkv = block.project(&x, model.setup.heads, rotary.as_ref())?;
+            let empty =
+                |capacity: usize| block.attention.tensor_state(self.batch, capacity, model.dtype(), model.device());
+            let mixed = match layer {
+                LayerState::Tensors(state) => {
+                    *state = empty(self.capacity)?;
+                    block.attention.extend(&qkv, state)?
+                }
+                LayerState::Slices { state, .. } => {
+                    let mut filled = empty(n)?;
+                    let mixed = block.attention.extend(&qkv, &mut filled)?;
+                    state.load(&filled)?;
+                    mixed
+                }
+            };
+            x = block.finish(&x, &mixed)?;
+        }
+        self.position = n;
+        model.logits(&x.narrow(1, n - 1, 1)?.contiguous()?)?.squeeze(1)
     }
 
     /// One greedy step: the most likely next id of every sequence.

@@ -80,11 +80,11 @@ pub struct Cell {
     pub dtype: DType,
     /// Kind of device.
     pub device_kind: DeviceKind,
-    /// Shape of the model (`decode`, `generate`).
+    /// Shape of the model (none for `attention` and `forward`).
     pub model: Option<ModelShape>,
     /// Sequences processed together.
     pub batch_size: usize,
-    /// Context depth (`attention`, `decode`) or sequence length (`forward`, `generate`).
+    /// Context depth (`attention`, `decode`) or sequence length (all others).
     pub seq_len: usize,
     /// Prompt tokens before generation (`generate`).
     pub n_prompt: Option<usize>,

@@ -48,10 +48,22 @@ words! {
         Attention = "attention",
         /// One attention layer over a whole causal sequence of `seq_len`.
         Forward = "forward",
+        /// A whole model over a prompt of `seq_len` tokens, to the logits of its last position.
+        Prefill = "prefill",
         /// One token of a whole model at context depth `seq_len`.
         Decode = "decode",
         /// One token of a whole model while it generates `seq_len` tokens greedily after `n_prompt`.
         Generate = "generate",
+        /// One training step of a whole model on sequences of `seq_len`: forward, backward, update.
+        Train = "train",
+    }
+}
+
+impl Workload {
+    /// Whether one call puts whole sequences of `seq_len` tokens through, rather than one token of each.
+    #[must_use]
+    pub fn takes_sequences(self) -> bool {
+        matches!(self, Self::Forward | Self::Prefill | Self::Train)
     }
 }
 

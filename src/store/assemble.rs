@@ -8,7 +8,7 @@ use super::{
     row::{Row, SCHEMA_VERSION},
 };
 use crate::{
-    spec::{Cell, Workload},
+    spec::Cell,
     stats::{Interval, LatencyHistogram, Summary, median, median_interval, ratio_interval},
     sweep::{CellRecord, GroupRecord, MIN_ROUNDS, Status, Visit, is_disturbed, is_twin, nine_digits},
 };
@@ -123,10 +123,7 @@ fn set_latency(row: &mut Row, record: &CellRecord) {
 /// Tokens that one call puts through.
 fn tokens_per_call(cell: &Cell) -> f64 {
     let batch = cell.batch_size as f64;
-    match cell.workload {
-        Workload::Forward => batch * cell.seq_len as f64,
-        _ => batch,
-    }
+    if cell.workload.takes_sequences() { batch * cell.seq_len as f64 } else { batch }
 }
 
 fn set_rates(row: &mut Row, record: &CellRecord) {

@@ -80,6 +80,9 @@ impl Plan {
                 let sample = call.max(s.min_block(cell.cache).as_secs_f64());
                 sample * (WARMUP_SAMPLES + (rounds - 1.0) + rounds * s.samples_per_round as f64)
             }
+            Workload::Prefill | Workload::Train => {
+                call * (WARMUP_SAMPLES + (rounds - 1.0) + rounds * s.samples_per_round as f64)
+            }
             Workload::Decode => call * rounds * (cell.n_gen.unwrap_or(1) as f64 + 1.0),
             Workload::Generate => call * rounds * (cell.seq_len as f64 + 1.0),
         };

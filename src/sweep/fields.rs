@@ -14,7 +14,7 @@ use crate::spec::{
 #[serde(deny_unknown_fields, default)]
 #[group(skip)]
 pub struct SweepFields {
-    /// Workloads: attention, forward, decode, generate [built in: attention].
+    /// Workloads: attention, forward, prefill, decode, generate, train [built in: attention].
     #[arg(long, value_delimiter = ',', value_name = "WORDS", help_heading = "What to run")]
     #[serde(deserialize_with = "words")]
     pub workload: Option<Vec<Workload>>,

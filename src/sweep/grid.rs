@@ -60,7 +60,7 @@ pub(super) fn expand(fields: &SweepFields, facts: &RunFacts) -> Result<Vec<Cell>
 
 /// Whether that workload runs a whole model.
 pub(super) fn has_model(workload: Workload) -> bool {
-    matches!(workload, Workload::Decode | Workload::Generate)
+    matches!(workload, Workload::Prefill | Workload::Decode | Workload::Generate | Workload::Train)
 }
 
 fn has_cache(workload: Workload) -> bool {
@@ -188,7 +188,8 @@ impl Axes {
         let request = ResolveRequest {
             head_dim: self.head_dim,
             feature_dim,
-            can_merge: model.is_none_or(|m| m.positions != Positions::Rotary),
+            // Training learns φ apart from the projections: merging is for inference.
+            can_merge: workload != Workload::Train && model.is_none_or(|m| m.positions != Positions::Rotary),
             causal: self.causal,
         };
         let resolved = resolve(variant, request).map_err(PlanError::Variant)?;

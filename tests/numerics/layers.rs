@@ -5,7 +5,7 @@ use t2r::{
     attention::{
         Attention, Heads, Mask, Qkv, ResolveRequest, Resolved, Token, build,
         oracle::{Inputs, Reference, attend},
-        resolve, variants,
+        resolve, variants, window_of,
     },
     params::{Init, Params, draw, named_rng},
     spec::VariantSpec,
@@ -33,6 +33,12 @@ pub(crate) fn every_variant() -> Vec<VariantSpec> {
 pub(crate) fn has_full_form(spec: &VariantSpec) -> bool {
     let request = ResolveRequest { head_dim: 4, feature_dim: None, can_merge: true, causal: false };
     resolve(spec, request).is_ok()
+}
+
+/// Whether every parameter counts in sequences of n tokens: a map behind a window that no token leaves does not.
+pub(crate) fn all_counts(spec: &VariantSpec, n: usize) -> bool {
+    let request = ResolveRequest { head_dim: 4, feature_dim: None, can_merge: true, causal: true };
+    !spec.name.starts_with("window+") || window_of(&resolve(spec, request).unwrap().spec).unwrap() < n
 }
 
 pub(crate) struct Layer {

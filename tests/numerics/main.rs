@@ -7,6 +7,8 @@ mod extremes;
 mod gradients;
 mod layers;
 mod model;
+mod prefill;
+mod training;
 
 #[global_allocator]
 static ALLOCATOR: t2r::measure::CountingAllocator = t2r::measure::CountingAllocator::new();

@@ -8,13 +8,29 @@ use t2r::{
     spec::{Activation, ModelShape, Norm, Positions, VariantSpec},
 };
 
-use crate::layers::{every_variant, flat};
+use crate::layers::{all_counts, every_variant, flat};
 
 const HEADS: Heads = Heads { n_heads: 4, n_kv_heads: 2, head_dim: 6 };
 
-fn setup(spec: &VariantSpec, norm: Norm, positions: Positions, activation: Activation, tied: bool) -> Option<Setup> {
+pub(crate) fn setup(
+    spec: &VariantSpec,
+    norm: Norm,
+    positions: Positions,
+    activation: Activation,
+    tied: bool,
+) -> Option<Setup> {
+    setup_with(spec, HEADS, (norm, positions, activation, tied), 12)
+}
+
+/// `None` where the variant cannot be in that kind of model.
+pub(crate) fn setup_with(
+    spec: &VariantSpec,
+    heads: Heads,
+    (norm, positions, activation, tied): (Norm, Positions, Activation, bool),
+    max_len: usize,
+) -> Option<Setup> {
     let can_merge = positions != Positions::Rotary;
-    let request = ResolveRequest { head_dim: 6, feature_dim: Some(4), can_merge, causal: true };
+    let request = ResolveRequest { head_dim: heads.head_dim, feature_dim: Some(4), can_merge, causal: true };
     let variant = resolve(spec, request).ok()?;
     let shape = ModelShape {
         n_layers: 2,
@@ -26,7 +42,7 @@ fn setup(spec: &VariantSpec, norm: Norm, positions: Positions, activation: Activ
         activation,
         tied_output: tied,
     };
-    Some(Setup { shape, heads: HEADS, variant, max_len: 12 })
+    Some(Setup { shape, heads, variant, max_len })
 }
 
 /// Largest difference of forward and of stepping from the f64 model, over its largest logit and its condition.
@@ -91,9 +107,7 @@ fn merged_and_unmerged_models_are_one_function() {
 
 #[test]
 fn every_parameter_of_a_trainable_model_gets_a_gradient() {
-    // Where nothing leaves the window, nothing is learned of what comes before it.
-    let too_short = |s: &VariantSpec| s.name.starts_with("window+") && !s.params.iter().any(|(_, w)| w == "5");
-    for spec in every_variant().into_iter().filter(|s| s.name != "none" && !too_short(s)) {
+    for spec in every_variant().into_iter().filter(|s| all_counts(s, 8)) {
         let kind = (Norm::RmsNorm, Positions::Rotary, Activation::Swiglu);
         let Some(setup) = setup(&spec, kind.0, kind.1, kind.2, false) else { continue };
         let mut params = Params::trainable(&Device::Cpu, DType::F32, 5);

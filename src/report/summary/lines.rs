@@ -14,7 +14,11 @@ const MAX_NOTE: usize = 160;
 
 /// One line per row, below a header, aligned.
 pub(super) fn render(table: &Table<'_>) -> String {
-    let step = if table.rows.iter().any(|r| r.workload == "forward") { "time/sequence" } else { "time/step" };
+    let step = match table.rows.first().map_or("", |r| r.workload.as_str()) {
+        "forward" => "time/sequence",
+        "prefill" => "first token",
+        _ => "time/step",
+    };
     let header = ["variant", "seq_len", step, "±", "tokens/s", "state", "vs softmax", ""];
     let mut lines: Vec<[String; 8]> = vec![header.map(str::to_owned)];
     lines.extend(table.rows.iter().map(|row| cells(table, row)));

@@ -2,6 +2,7 @@
 
 use super::{super::numbers::three, Table, name_in};
 use crate::{
+    spec::Workload,
     stats::{Crossover, Series, crossover, scaling_exponent},
     store::Row,
 };
@@ -26,7 +27,8 @@ pub(super) fn render(table: &Table<'_>) -> String {
     let curves = curves(table);
     let of = table.rows.first().map_or("", |r| match r.workload.as_str() {
         "generate" => "over the whole generation",
-        "forward" => "over a whole sequence",
+        "forward" | "prefill" => "over a whole sequence",
+        "train" => "in a training step",
         _ => "per step",
     });
     let mut out = String::new();
@@ -87,8 +89,9 @@ fn curves(table: &Table<'_>) -> Vec<Curve> {
     curves
 }
 
-/// The rounds' times per token: a call of `forward` puts a whole sequence through.
+/// The rounds' times per token of one sequence.
 fn per_token(row: &Row) -> Vec<Option<f64>> {
-    let tokens = if row.workload == "forward" { row.seq_len.max(1) as f64 } else { 1.0 };
+    let takes_sequences = row.workload.parse::<Workload>().is_ok_and(Workload::takes_sequences);
+    let tokens = if takes_sequences { row.seq_len.max(1) as f64 } else { 1.0 };
     row.figures().into_iter().map(|ns| (ns > 0.0).then_some(ns / tokens)).collect()
 }

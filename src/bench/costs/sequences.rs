@@ -1,0 +1,143 @@
+//! Costs of whole sequences through a whole model: a prompt, and a training step.
+
+use super::{bytes, forward_flops, heads, resolved, weights};
+use crate::{
+    attention::{self, CHUNK, is_merged, window_of},
+    measure::Direction,
+    spec::{Activation, Cell, ModelShape, Norm, Positions},
+    sweep::Prediction,
+};
+
+/// Queries of softmax whose scores are in memory together.
+const QUERY_BLOCK: usize = 256;
+
+/// Bytes of a number that attention and norms compute with.
+const NUMBER: f64 = 4.0;
+
+/// Operations of one AdamW update per parameter.
+const UPDATE_FLOPS: f64 = 14.0;
+
+/// Passes over all weights in a step: read forward and backward, gradient written and read, and of weight and two moments
+/// each read and written by the update.
+const WEIGHT_PASSES: f64 = 2.0 + 2.0 + 6.0;
+
+/// A prompt from nothing to the logits of its last position.
+pub(super) fn prefill(cell: &Cell, shape: &ModelShape) -> Option<Prediction> {
+    let layers = shape.n_layers as u64;
+    let of_layer =
+        attention::state_bytes(&resolved(cell), heads(cell), cell.batch_size, cell.seq_len, cell.dtype)?.total()?;
+    let held = of_layer.checked_mul(layers)?;
+    let (all, multiplied) = weights(cell, shape);
+    let size = cell.dtype.size_bytes() as f64;
+    let (batch, vocab) = (cell.batch_size as f64, shape.vocab_size as f64);
+    let output = vocab * shape.d_model as f64;
+    let fixed = size * (all + positions(cell, shape)) + NUMBER * 2.0 * batch * vocab;
+    Some(Prediction {
+        state_bytes: held,
+        // One layer's state is there twice while it moves to where steps go on.
+        memory_bytes: bytes(fixed + held as f64 + of_layer as f64 + working_bytes(cell, shape, cell.seq_len))?,
+        flops: batch * (2.0 * output + 2.0 * (multiplied - output) * cell.seq_len as f64)
+            + batch * shape.n_layers as f64 * forward_flops(cell),
+        bytes_moved: size * multiplied + held as f64,
+        footprint_bytes: bytes(size * all + held as f64)?,
+        direction: Direction::Read,
+    })
+}
+
+/// A training step. It keeps no state: what it needs beside weights, gradients and moments is what backward reads again.
+pub(super) fn train(cell: &Cell, shape: &ModelShape) -> Option<Prediction> {
+    let (all, multiplied) = weights(cell, shape);
+    let learned = match shape.positions {
+        Positions::Learned => positions(cell, shape),
+        _ => 0.0,
+    };
+    let (parameters, size) = (all + learned, cell.dtype.size_bytes() as f64);
+    let tokens = cell.batch_size as f64 * cell.seq_len as f64;
+    // Weights and gradients in the cell's type, both moments in f32.
+    let of_parameters = parameters * (2.0 * size + 2.0 * NUMBER);
+    let of_graph = NUMBER * kept(cell, shape);
+    // Backward begins with the gradients of logits, of their differences and of their exponentials.
+    let of_logits = 3.0 * NUMBER * tokens * shape.vocab_size as f64;
+    let memory = of_parameters + of_graph + of_logits;
+    let forward = 2.0 * multiplied * tokens + cell.batch_size as f64 * shape.n_layers as f64 * forward_flops(cell);
+    Some(Prediction {
+        state_bytes: 0,
+        memory_bytes: bytes(memory)?,
+        // Backward computes a product for each of the two sides of every product of forward.
+        flops: 3.0 * forward + UPDATE_FLOPS * parameters,
+        bytes_moved: WEIGHT_PASSES * size * parameters + 2.0 * of_graph,
+        footprint_bytes: bytes(memory)?,
+        direction: Direction::ReadWrite,
+    })
+}
+
+/// Numbers of the position table.
+fn positions(cell: &Cell, shape: &ModelShape) -> f64 {
+    match shape.positions {
+        Positions::Rotary => 0.0,
+        _ => (cell.seq_len * shape.d_model) as f64,
+    }
+}
+
+/// Numbers of all intermediate results of a forward: they live until backward is done.
+fn kept(cell: &Cell, shape: &ModelShape) -> f64 {
+    let (width, ffn, vocab) = (shape.d_model as f64, shape.ffn_dim as f64, shape.vocab_size as f64);
+    let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    let norm = match shape.norm {
+        Norm::LayerNorm => 5.0 * width,
+        Norm::RmsNorm => 3.0 * width,
+    };
+    let turned = if shape.positions == Positions::Rotary { 4.0 * (h + kv) * d } else { 0.0 };
+    let projected = 3.0 * (h + 2.0 * kv) * d + turned;
+    let hidden = if shape.activation == Activation::Swiglu { 4.0 * ffn } else { 3.0 * ffn };
+    // Heads joined, projected with a bias and added; the same for what the feed-forward block gives.
+    let back = h * d + 3.0 * width + 3.0 * width;
+    let layer = 2.0 * norm + projected + mixed(cell) + back + hidden;
+    let ends = 2.0 * width + norm + 3.0 * vocab;
+    cell.batch_size as f64 * cell.seq_len as f64 * (shape.n_layers as f64 * layer + ends)
+}
+
+/// Numbers that attention makes of one token.
+fn mixed(cell: &Cell) -> f64 {
+    let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    let n = cell.seq_len;
+    match (cell.feature_dim, cell.variant.name.as_str()) {
+        (Some(m), _) => {
+            let (m, chunk) = (m as f64, n.min(CHUNK) as f64);
+            let copies = if n > CHUNK { (h + kv) * m + kv * (d + 1.0) } else { 0.0 };
+            let sums = 2.0 * kv * m * (d + 1.0) / chunk;
+            let outs = (3.0 + if n > CHUNK { 1.0 } else { 0.0 }) * h * (d + 1.0) + h * d;
+            map_numbers(cell, m) + copies + kv * (d + 1.0) + 2.0 * chunk * h + sums + outs
+        }
+        (None, "none") => h * d,
+        // Scores, scaled, masked in two steps, without their maximum, as exponentials, masked again, divided.
+        (None, _) => 8.0 * h * block_keys(cell, n) + 2.0 * h * d,
+    }
+}
+
+/// Numbers that φ makes of one token's queries and keys.
+fn map_numbers(cell: &Cell, m: f64) -> f64 {
+    let vectors = (cell.n_heads + cell.n_kv_heads) as f64;
+    if is_merged(&cell.variant) { vectors * m } else { vectors * (cell.head_dim as f64 + 4.0 * m) }
+}
+
+/// Keys that a block of softmax queries is multiplied with, on average.
+fn block_keys(cell: &Cell, n: usize) -> f64 {
+    let block = n.min(QUERY_BLOCK);
+    let all = (n + block) as f64 / 2.0;
+    window_of(&cell.variant).map_or(all, |w| all.min((w + block) as f64))
+}
+
+/// Bytes that come and go while `n` tokens pass through one layer without being remembered for backward.
+pub(super) fn working_bytes(cell: &Cell, shape: &ModelShape, n: usize) -> f64 {
+    let (width, ffn) = (shape.d_model as f64, shape.ffn_dim as f64);
+    let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    let attending = match (cell.feature_dim, cell.variant.name.as_str()) {
+        (Some(m), _) => map_numbers(cell, m as f64) + 3.0 * h * (d + 1.0),
+        (None, "none") => h * d,
+        (None, _) => 4.0 * h * n.min(QUERY_BLOCK) as f64 + h * d,
+    };
+    let in_attention = 2.0 * width + 2.0 * (h + 2.0 * kv) * d + attending;
+    let in_feed_forward = 3.0 * width + 3.0 * ffn;
+    NUMBER * cell.batch_size as f64 * n as f64 * in_attention.max(in_feed_forward)
+}

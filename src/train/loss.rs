@@ -1,0 +1,78 @@
+//! The loss of a language model: mean cross-entropy of the next tokens.
+
+use candle_core::{D, DType, Result, Tensor};
+
+/// `mean over positions of ln Σ_v exp(x_v) − x_target`, in f32: logits (b, n, vocab) and target ids (b, n) to a scalar.
+///
+/// Made of operations with a backward alone; the largest logit is taken off first, so that no exponential overflows.
+///
+/// # Errors
+/// On shapes that do not belong together, and on an id beyond the vocabulary.
+pub fn next_token_loss(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let (batch, n, vocab) = logits.dims3()?;
+    if targets.dims2()? != (batch, n) {
+        candle_core::bail!("logits {:?} have no targets {:?}", logits.dims(), targets.dims());
+    }
+    let rows = logits.reshape((batch * n, vocab))?.to_dtype(DType::F32)?;
+    // The maximum cancels, so it carries no gradient.
+    let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let chosen = shifted.gather(&targets.reshape((batch * n, 1))?, 1)?;
+    (log_sum - chosen)?.mean_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    fn formula(logits: &[f64], targets: &[u32], vocab: usize) -> f64 {
+        let of_row =
+            |(row, target): (&[f64], &u32)| row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[*target as usize];
+        logits.chunks(vocab).zip(targets).map(of_row).sum::<f64>() / targets.len() as f64
+    }
+
+    fn logits(n: usize) -> Vec<f32> {
+        (0..n).map(|i| 3.0 * (1.0 + 0.7 * i as f32).sin()).collect()
+    }
+
+    #[test]
+    fn it_is_the_formula_and_so_is_its_gradient() {
+        let (batch, n, vocab) = (2, 3, 5);
+        let (values, targets) = (logits(batch * n * vocab), vec![4u32, 0, 2, 2, 1, 3]);
+        let wide: Vec<f64> = values.iter().map(|x| f64::from(*x)).collect();
+        let var = Var::from_vec(values, (batch, n, vocab), &Device::Cpu).unwrap();
+        let ids = Tensor::from_vec(targets.clone(), (batch, n), &Device::Cpu).unwrap();
+        let loss = next_token_loss(var.as_tensor(), &ids).unwrap();
+        assert!((f64::from(loss.to_scalar::<f32>().unwrap()) - formula(&wide, &targets, vocab)).abs() < 1e-6);
+        let grads = loss.backward().unwrap();
+        let analytic: Vec<f32> = grads.get(&var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        for (i, got) in analytic.iter().enumerate() {
+            let at = |step: f64| {
+                let mut moved = wide.clone();
+                moved[i] += step;
+                formula(&moved, &targets, vocab)
+            };
+            let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((f64::from(*got) - numeric).abs() < 1e-6, "{i}: {got} against {numeric}");
+        }
+    }
+
+    #[test]
+    fn logits_beyond_the_range_of_an_exponential_give_their_differences() {
+        let logits = Tensor::new(&[[[1000f32, 999.0], [-1000.0, -1000.0]]], &Device::Cpu).unwrap();
+        let ids = Tensor::new(&[[1u32, 0]], &Device::Cpu).unwrap();
+        let loss = f64::from(next_token_loss(&logits, &ids).unwrap().to_scalar::<f32>().unwrap());
+        // −ln of 1 / (1 + e) and of 1/2.
+        let want = (1f64.exp().ln_1p() + 2f64.ln()) / 2.0;
+        assert!((loss - want).abs() < 1e-6, "{loss} against {want}");
+    }
+
+    #[test]
+    fn targets_of_another_shape_or_beyond_the_vocabulary_are_refused() {
+        let logits = Tensor::zeros((1, 2, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(next_token_loss(&logits, &Tensor::new(&[[1u32]], &Device::Cpu).unwrap()).is_err());
+        assert!(next_token_loss(&logits, &Tensor::new(&[[1u32, 3]], &Device::Cpu).unwrap()).is_err());
+    }
+}
