@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_layer_takes_its_blocks_and_a_model_its_tokens() {
         let text = "description='x'\n[measure]\nrounds=2\nsamples_per_round=3\nmin_block='1s'\n\
-                    [defaults]\nvariants='softmax'\nworkload=['attention','decode']\nn_gen=9";
+                    [defaults]\nvariants='softmax'\nworkload=['attention','decode','train']\nn_gen=9";
         let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
         let plan = Plan::new(&parse("t", text).expect("profile"), &Overrides::default(), &facts).expect("plan");
         let predict = |_: &Cell| -> Result<Prediction, String> {
@@ -118,13 +118,13 @@ mod tests {
                 direction: Direction::Read,
             })
         };
-        // 0.5 s a call. Layer: 4 + 1 discarded and 6 kept blocks of 1 s; model: 2 rounds of 10 tokens.
-        assert_eq!(plan.estimate(predict, &AssumedRates::default()), Duration::from_secs(11 + 10));
+        // 0.5 s a call. Layer: 4 + 1 discarded and 6 kept blocks of 1 s; model: 2 rounds of 10 tokens; training: 11 steps.
+        assert_eq!(plan.estimate(predict, &AssumedRates::default()), Duration::from_millis(11_000 + 10_000 + 5_500));
         let part = |g: usize| {
             let group = &plan.groups[g];
             plan.cell_seconds(group, 0, &predict(&group.cells[0]).expect("predicted"), &AssumedRates::default())
         };
-        assert_eq!((part(0), part(1)), (11.0, 10.0));
+        assert_eq!((part(0), part(1), part(2)), (11.0, 10.0, 5.5));
         assert_eq!(plan.estimate(|_| Err("no".to_owned()), &AssumedRates::default()), Duration::ZERO);
     }
 }

@@ -60,7 +60,7 @@ fn the_gradient_of_each_parameter_is_that_of_the_formula() {
         let vars = params.vars().clone();
         let (loss, gradients) = loss_and_gradients(&model, &vars, &batch).unwrap();
         assert!((loss - loss_of_formula(&setup, &mut params, &ids, 2)).abs() < 1e-4, "{spec}");
-        let scale = gradients.values().flat_map(|g| flat(g)).fold(1e-2f32, |m, g| m.max(g.abs()));
+        let scale = gradients.values().flat_map(flat).fold(1e-2f32, |m, g| m.max(g.abs()));
         for (name, var) in &vars {
             let (start, gradient) = (flat(var.as_tensor()), flat(&gradients[name]));
             // One element of each parameter, none at the same place.

@@ -53,12 +53,16 @@ pub(super) fn train(cell: &Cell, shape: &ModelShape) -> Option<Prediction> {
     };
     let (parameters, size) = (all + learned, cell.dtype.size_bytes() as f64);
     let tokens = cell.batch_size as f64 * cell.seq_len as f64;
-    // Weights and gradients in the cell's type, both moments in f32.
-    let of_parameters = parameters * (2.0 * size + 2.0 * NUMBER);
-    let of_graph = NUMBER * kept(cell, shape);
-    // Backward begins with the gradients of logits, of their differences and of their exponentials.
-    let of_logits = 3.0 * NUMBER * tokens * shape.vocab_size as f64;
-    let memory = of_parameters + of_graph + of_logits;
+    // Weights in the cell's type, both moments in f32.
+    let of_parameters = parameters * (size + 2.0 * NUMBER);
+    let Graph { forward: kept, aside, one_layer } = graph(cell, shape);
+    // Backward begins with the logits: gradients of each of their steps, new and summed, and of the output matrix. By its end
+    // it has a gradient for every parameter, and those aside.
+    let vocab = shape.vocab_size as f64;
+    let begins = NUMBER * (8.0 * tokens * vocab + 4.0 * vocab * shape.d_model as f64);
+    let ends = parameters * size + NUMBER * (aside + one_layer);
+    let of_graph = NUMBER * kept;
+    let memory = of_parameters + of_graph + begins.max(ends);
     let forward = 2.0 * multiplied * tokens + cell.batch_size as f64 * shape.n_layers as f64 * forward_flops(cell);
     Some(Prediction {
         state_bytes: 0,
@@ -79,26 +83,41 @@ fn positions(cell: &Cell, shape: &ModelShape) -> f64 {
     }
 }
 
-/// Numbers of all intermediate results of a forward: they live until backward is done.
-fn kept(cell: &Cell, shape: &ModelShape) -> f64 {
+/// Numbers that a step keeps because of its graph, the whole batch together.
+struct Graph {
+    /// Intermediate results of forward: they live until backward is done.
+    forward: f64,
+    /// Gradients of masks and tables, which nobody asked for and which live as long.
+    aside: f64,
+    /// Gradients that come and go within the backward of one layer.
+    one_layer: f64,
+}
+
+fn graph(cell: &Cell, shape: &ModelShape) -> Graph {
     let (width, ffn, vocab) = (shape.d_model as f64, shape.ffn_dim as f64, shape.vocab_size as f64);
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
     let norm = match shape.norm {
         Norm::LayerNorm => 5.0 * width,
         Norm::RmsNorm => 3.0 * width,
     };
-    let turned = if shape.positions == Positions::Rotary { 4.0 * (h + kv) * d } else { 0.0 };
-    let projected = 3.0 * (h + 2.0 * kv) * d + turned;
+    let turned = if shape.positions == Positions::Rotary { (h + kv) * d } else { 0.0 };
+    let projected = 3.0 * (h + 2.0 * kv) * d + 4.0 * turned;
     let hidden = if shape.activation == Activation::Swiglu { 4.0 * ffn } else { 3.0 * ffn };
     // Heads joined, projected with a bias and added; the same for what the feed-forward block gives.
     let back = h * d + 3.0 * width + 3.0 * width;
-    let layer = 2.0 * norm + projected + mixed(cell) + back + hidden;
-    let ends = 2.0 * width + norm + 3.0 * vocab;
-    cell.batch_size as f64 * cell.seq_len as f64 * (shape.n_layers as f64 * layer + ends)
+    let (mixed, masks) = mixed(cell);
+    let layer = 2.0 * norm + projected + mixed + back + hidden;
+    let tokens = cell.batch_size as f64 * cell.seq_len as f64;
+    let layers = shape.n_layers as f64;
+    Graph {
+        forward: tokens * (layers * layer + 2.0 * width + norm + 3.0 * vocab),
+        aside: tokens * (layers * (masks + 2.0 * turned) + vocab),
+        one_layer: tokens * (mixed + hidden),
+    }
 }
 
-/// Numbers that attention makes of one token.
-fn mixed(cell: &Cell) -> f64 {
+/// Numbers that attention makes of one token, and those of its masks.
+fn mixed(cell: &Cell) -> (f64, f64) {
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
     let n = cell.seq_len;
     match (cell.feature_dim, cell.variant.name.as_str()) {
@@ -107,11 +126,12 @@ fn mixed(cell: &Cell) -> f64 {
             let copies = if n > CHUNK { (h + kv) * m + kv * (d + 1.0) } else { 0.0 };
             let sums = 2.0 * kv * m * (d + 1.0) / chunk;
             let outs = (3.0 + if n > CHUNK { 1.0 } else { 0.0 }) * h * (d + 1.0) + h * d;
-            map_numbers(cell, m) + copies + kv * (d + 1.0) + 2.0 * chunk * h + sums + outs
+            (map_numbers(cell, m) + copies + kv * (d + 1.0) + 2.0 * chunk * h + sums + outs, chunk * h)
         }
-        (None, "none") => h * d,
-        // Scores, scaled, masked in two steps, without their maximum, as exponentials, masked again, divided.
-        (None, _) => 8.0 * h * block_keys(cell, n) + 2.0 * h * d,
+        (None, "none") => (h * d, 0.0),
+        // Scores, scaled, masked in two steps, without their maximum, as exponentials, masked again, divided; in four of
+        // them the other side is no parameter.
+        (None, _) => (8.0 * h * block_keys(cell, n) + 2.0 * h * d, 4.0 * h * block_keys(cell, n)),
     }
 }
 

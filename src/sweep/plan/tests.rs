@@ -73,6 +73,18 @@ fn columns_that_do_not_apply_are_blank() {
 }
 
 #[test]
+fn a_prompt_merges_and_training_does_not() {
+    let plan = plan("[defaults]\nworkload=['prefill','train']\nvariants='t2r'\nseq_len=1").expect("plan");
+    let text: Vec<(Workload, String)> = plan.cells().map(|c| (c.workload, c.variant.to_string())).collect();
+    assert_eq!(
+        text,
+        [(Workload::Prefill, "t2r:merged=true".to_owned()), (Workload::Train, "t2r:merged=false".to_owned())]
+    );
+    assert!(plan.cells().all(|c| c.model.is_some() && (c.cache, c.n_gen, c.n_prompt) == (None, None, None)));
+    assert!(refusal("[defaults]\nworkload='train'\nvariants='t2r:merged=true'").contains("nor where φ is trained"));
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_the_way_out() {
     assert!(refusal("[defaults]\nn_heads=8\nn_kv_heads=3").contains("does not divide n_heads 8"));
     assert!(refusal("[defaults]\nn_heads=7").contains("not a multiple of n_heads 7"));
