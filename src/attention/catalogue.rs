@@ -92,6 +92,12 @@ pub fn is_hybrid(spec: &VariantSpec) -> bool {
     spec.name.starts_with(HYBRID)
 }
 
+/// Whether the variant has no bidirectional and no cross form.
+#[must_use]
+pub fn looks_back_only(spec: &VariantSpec) -> bool {
+    spec.name == "window" || is_hybrid(spec) || map_of(&spec.name).is_some_and(|entry| entry.gated)
+}
+
 /// Fills in defaults and refuses what cannot be.
 ///
 /// # Errors
@@ -116,8 +122,7 @@ pub fn resolve(spec: &VariantSpec, request: ResolveRequest) -> Result<Resolved, 
             given(key).map_or_else(|| Ok(default(key, values, request)), |text| check(spec, key, text, request))?;
         resolved.params.push(((*key).to_owned(), value.to_owned()));
     }
-    let looks_back_only = spec.name == "window" || is_hybrid(spec) || entry.is_some_and(|e| e.gated);
-    if looks_back_only && !request.causal {
+    if looks_back_only(spec) && !request.causal {
         return Err(format!("{} attention is causal: it has no bidirectional or cross form", spec.name));
     }
     let Some(entry) = entry else { return Ok(Resolved { spec: resolved, feature_dim: None }) };
@@ -226,4 +231,15 @@ pub fn state_bytes(resolved: &Resolved, heads: Heads, batch: usize, len: usize, 
         _ => 0,
     };
     Some(StateBytes { cache, sums })
+}
+
+/// Exact bytes that one cross-attention layer keeps of `batch` sources padded to `len` tokens: keys and values in
+/// `dtype`, sums in f32. `None` on overflow.
+#[must_use]
+pub fn memory_bytes(resolved: &Resolved, heads: Heads, batch: usize, len: usize, dtype: DType) -> Option<StateBytes> {
+    // A source's sums are no longer rescaled, so that no running maximum goes with them.
+    let scaled = map_of(&resolved.spec.name).is_some_and(|entry| entry.scaled);
+    let maxima = if scaled { 4 * (batch * heads.n_kv_heads) as u64 } else { 0 };
+    let bytes = state_bytes(resolved, heads, batch, len, dtype)?;
+    Some(StateBytes { sums: bytes.sums - maxima, ..bytes })
 }

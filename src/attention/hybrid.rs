@@ -79,9 +79,7 @@ impl Attention for HybridAttention {
                 let batch = qkv.q.dim(0)?;
                 self.extend(qkv, &mut self.empty(batch, qkv.k.dtype(), qkv.k.device())?)
             }
-            Mask::Full { .. } => {
-                candle_core::bail!("window attention is causal: it has no bidirectional or cross form")
-            }
+            Mask::Full { .. } => Err(StepError::LooksBackOnly.into()),
         }
     }
 

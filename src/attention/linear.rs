@@ -77,7 +77,7 @@ impl LinearAttention {
     }
 
     /// Every query over sums that no longer move.
-    fn read_source(&self, q: &Tensor, sums: &Tensor, start: usize) -> Result<Tensor> {
+    fn read_sums(&self, q: &Tensor, sums: &Tensor, start: usize) -> Result<Tensor> {
         let (batch, h, n, _) = q.dims4()?;
         within(self.map.as_ref(), start + n)?;
         let (kv, group, m) = (self.heads.n_kv_heads, self.heads.group(), self.map.feature_dim());
@@ -218,12 +218,23 @@ impl Attention for LinearAttention {
                 let empty = Sums::empty(s.batch, self.heads, self.map.feature_dim(), self.scaled, qkv.v.device())?;
                 Ok(self.causal(qkv, &s, 0, empty)?.0)
             }
-            Mask::Full { .. } if self.gated => {
-                candle_core::bail!("gated attention is causal: it has no bidirectional or cross form")
-            }
             Mask::Full { source_lengths } => {
-                self.read_source(&qkv.q, &self.source_sums(&qkv.k, &qkv.v, source_lengths.as_deref())?, 0)
+                self.read(&qkv.q, &self.absorb(&qkv.k, &qkv.v, source_lengths.as_deref())?, 0)
             }
+        }
+    }
+
+    fn absorb(&self, k: &Tensor, v: &Tensor, source_lengths: Option<&[usize]>) -> Result<TensorState> {
+        if self.gated {
+            return Err(StepError::LooksBackOnly.into());
+        }
+        Ok(TensorState::Recurrent { sums: self.source_sums(k, v, source_lengths)?, level: None, position: 0 })
+    }
+
+    fn read(&self, q: &Tensor, memory: &TensorState, start: usize) -> Result<Tensor> {
+        match memory {
+            TensorState::Recurrent { sums, .. } => self.read_sums(q, sums, start),
+            _ => Err(StepError::WrongState.into()),
         }
     }
 
@@ -334,6 +345,34 @@ impl Stepper for LinearStepper {
             }
             let token = kernels::linear::Token { phi_q, phi_k, v: &token.v[i * d..][..d], decay };
             kernels::linear::step(token, s, z, self.normalizer, out);
+        });
+        Ok(())
+    }
+
+    fn read_source(
+        &self,
+        q: &[f32],
+        position: usize,
+        memory: &State,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> StepResult {
+        let State::Recurrent(sums) = memory else { return Err(StepError::WrongState) };
+        let (group, input, m, d) = (self.heads.group(), self.input_dim, self.feature_dim, self.heads.head_dim);
+        if let Some(max_len) = self.max_len.filter(|max_len| position >= *max_len) {
+            return Err(StepError::BeyondMaxLen { position, max_len });
+        }
+        let parts = sums.parts();
+        let work = parts * m * (d + 1) * (1 + group);
+        for_each_part(parts, work, [scratch, out], |i, [phi, out]| {
+            let (s, z) = sums.part(i).split_at(m * d);
+            let at = At { head: i % self.heads.n_kv_heads, side: Side::Query, position };
+            let queries = q[i * group * input..][..group * input].chunks_exact(input);
+            for (q, out) in queries.zip(out.chunks_exact_mut(d)) {
+                self.map.apply(q, at, &mut phi[..m]);
+                let scale = 1.0 / self.normalizer.apply(kernels::linear::read_sums(&phi[..m], s, &z[..m], out));
+                out.iter_mut().for_each(|o| *o *= scale);
+            }
         });
         Ok(())
     }

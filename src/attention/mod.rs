@@ -16,14 +16,14 @@ mod tensor_state;
 use candle_core::{Device, Result, Tensor};
 
 pub use catalogue::{
-    ResolveRequest, Resolved, StateBytes, VariantInfo, is_hybrid, map_of, max_len, resolve, state_bytes, variants,
-    window_of,
+    ResolveRequest, Resolved, StateBytes, VariantInfo, is_hybrid, looks_back_only, map_of, max_len, memory_bytes,
+    resolve, state_bytes, variants, window_of,
 };
 pub use hybrid::HybridAttention;
 pub use linear::{CHUNK, LinearAttention};
 pub use none::NoAttention;
 pub use softmax::SoftmaxAttention;
-pub use state::{KvCache, Recurrent, State};
+pub use state::{KvCache, Recurrent, Source, State};
 pub use stepper::{StepError, StepResult, Stepper, Token};
 pub use tensor_state::TensorState;
 
@@ -94,6 +94,23 @@ pub trait Attention: Send + Sync {
     /// # Errors
     /// As `forward`, and where a KV cache is full.
     fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor>;
+
+    /// What cross-attention keeps of a source, made once: keys (b, h_kv, M, ·) and values (b, h_kv, M, d_v) of encoder
+    /// outputs, or sums over them; tokens beyond a source's length are left out.
+    ///
+    /// # Errors
+    /// As `forward`, and for variants that look back only.
+    fn absorb(&self, _k: &Tensor, _v: &Tensor, _source_lengths: Option<&[usize]>) -> Result<TensorState> {
+        Err(StepError::LooksBackOnly.into())
+    }
+
+    /// Queries (b, h, n, ·) that stand at `start..` over a source that was absorbed: (b, h, n, d_v).
+    ///
+    /// # Errors
+    /// As `absorb`, and on a memory of another variant.
+    fn read(&self, _q: &Tensor, _memory: &TensorState, _start: usize) -> Result<Tensor> {
+        Err(StepError::LooksBackOnly.into())
+    }
 
     /// An empty state for `extend`: KV caches in `dtype`, recurrent states in f32.
     ///

@@ -28,6 +28,15 @@ impl Attention for NoAttention {
         self.forward(qkv, &Mask::Causal)
     }
 
+    fn absorb(&self, _k: &Tensor, _v: &Tensor, _source_lengths: Option<&[usize]>) -> Result<TensorState> {
+        Ok(TensorState::Empty)
+    }
+
+    fn read(&self, q: &Tensor, _memory: &TensorState, _start: usize) -> Result<Tensor> {
+        let (batch, h, n, _) = q.dims4()?;
+        Tensor::zeros((batch, h, n, self.heads.head_dim), q.dtype(), q.device())
+    }
+
     fn tensor_state(&self, _batch: usize, _capacity: usize, _dtype: DType, _device: &Device) -> Result<TensorState> {
         Ok(TensorState::Empty)
     }
@@ -47,6 +56,11 @@ impl Stepper for NoAttention {
     }
 
     fn step(&self, _: Token<'_>, _: &mut State, _: &mut [f32], out: &mut [f32]) -> StepResult {
+        out.fill(0.0);
+        Ok(())
+    }
+
+    fn read_source(&self, _: &[f32], _: usize, _: &State, _: &mut [f32], out: &mut [f32]) -> StepResult {
         out.fill(0.0);
         Ok(())
     }

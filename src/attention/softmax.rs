@@ -136,19 +136,33 @@ impl Attention for SoftmaxAttention {
                 s.require_square()?;
                 self.causal(&qkv.q, &qkv.k, &qkv.v, 0, |sums| sums.mean(qkv.v.dtype()))
             }
-            Mask::Full { .. } if self.window.is_some() => {
-                candle_core::bail!("window attention is causal: it has no bidirectional or cross form")
-            }
             Mask::Full { source_lengths } => {
-                let visible = source_lengths.as_deref().map(|l| padding(l, s.source, qkv.v.device())).transpose()?;
-                let visible = visible.map(|v| v.reshape((s.batch, 1, 1, 1, s.source))).transpose()?;
-                let blocks = (0..s.n).step_by(QUERY_BLOCK).map(|start| {
-                    let q = qkv.q.narrow(2, start, QUERY_BLOCK.min(s.n - start))?;
-                    self.sums(&q, &qkv.k, &qkv.v, visible.as_ref())?.mean(qkv.v.dtype())
-                });
-                Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 2)
+                self.read(&qkv.q, &self.absorb(&qkv.k, &qkv.v, source_lengths.as_deref())?, 0)
             }
         }
+    }
+
+    fn absorb(&self, k: &Tensor, v: &Tensor, source_lengths: Option<&[usize]>) -> Result<TensorState> {
+        if self.window.is_some() {
+            return Err(StepError::LooksBackOnly.into());
+        }
+        let lengths = source_lengths.map(<[usize]>::to_vec);
+        Ok(TensorState::Source { keys: k.contiguous()?, values: v.contiguous()?, lengths })
+    }
+
+    fn read(&self, q: &Tensor, memory: &TensorState, _start: usize) -> Result<Tensor> {
+        let TensorState::Source { keys, values, lengths } = memory else {
+            return Err(StepError::WrongState.into());
+        };
+        let (batch, _, n, _) = q.dims4()?;
+        let source = keys.dim(2)?;
+        let visible = lengths.as_deref().map(|lengths| padding(lengths, source, q.device())).transpose()?;
+        let visible = visible.map(|v| v.reshape((batch, 1, 1, 1, source))).transpose()?;
+        let blocks = (0..n).step_by(QUERY_BLOCK).map(|start| {
+            let q = q.narrow(2, start, QUERY_BLOCK.min(n - start))?;
+            self.sums(&q, keys, values, visible.as_ref())?.mean(values.dtype())
+        });
+        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 2)
     }
 
     fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor> {
@@ -232,6 +246,21 @@ impl Stepper for SoftmaxAttention {
             let queries = token.q[i * group * d..][..group * d].chunks_exact(d);
             for (q, out) in queries.zip(out.chunks_exact_mut(d)) {
                 kernels::softmax::step(q, &keys[..held * d], &values[..held * d], out);
+            }
+        });
+        Ok(())
+    }
+
+    fn read_source(&self, q: &[f32], _position: usize, memory: &State, _: &mut [f32], out: &mut [f32]) -> StepResult {
+        let State::Source(source) = memory else { return Err(StepError::WrongState) };
+        let Heads { n_kv_heads, head_dim: d, .. } = self.heads;
+        let (group, parts) = (self.heads.group(), source.lengths.len() * n_kv_heads);
+        let work = 2 * n_kv_heads * group * d * source.lengths.iter().sum::<usize>();
+        for_each_part(parts, work, [out], |i, [out]| {
+            let (first, len) = (i * source.padded * d, source.lengths[i / n_kv_heads] * d);
+            let queries = q[i * group * d..][..group * d].chunks_exact(d);
+            for (q, out) in queries.zip(out.chunks_exact_mut(d)) {
+                kernels::softmax::step(q, &source.keys[first..][..len], &source.values[first..][..len], out);
             }
         });
         Ok(())

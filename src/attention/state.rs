@@ -18,8 +18,23 @@ pub enum State {
         /// All tokens before them.
         past: Recurrent,
     },
+    /// Keys and values of a source, for cross-attention.
+    Source(Source),
     /// Nothing.
     Empty,
+}
+
+/// Keys (b·h_kv, M, d) and values (b·h_kv, M, d_v) of sources of unlike lengths.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// Keys.
+    pub keys: Vec<f32>,
+    /// Values.
+    pub values: Vec<f32>,
+    /// Tokens of each sequence's source (b).
+    pub lengths: Vec<usize>,
+    /// Tokens M that all are padded to.
+    pub padded: usize,
 }
 
 impl State {
@@ -30,7 +45,40 @@ impl State {
             Self::KvCache(c) => c.used_bytes(),
             Self::Recurrent(r) => r.used_bytes(),
             Self::Hybrid { window, past } => window.used_bytes() + past.used_bytes(),
+            Self::Source(s) => 4 * (s.keys.len() + s.values.len()) as u64,
             Self::Empty => 0,
+        }
+    }
+
+    /// Bytes beside the numbers: the lengths of sources.
+    #[must_use]
+    pub fn bookkeeping_bytes(&self) -> u64 {
+        match self {
+            Self::Source(s) => (s.lengths.len() * size_of::<usize>()) as u64,
+            _ => 0,
+        }
+    }
+
+    /// What was absorbed of a source, on slices.
+    ///
+    /// # Errors
+    /// For other tensors than f32 on the CPU, and for states that are no memory of a source.
+    pub fn of_source(from: &TensorState) -> Result<Self> {
+        match from {
+            TensorState::Source { keys, values, lengths } => {
+                let (batch, _, padded, _) = keys.dims4()?;
+                let lengths = lengths.clone().unwrap_or_else(|| vec![padded; batch]);
+                let numbers = |t: &Tensor| with_numbers(t, |x| Ok(x.to_vec()));
+                Ok(Self::Source(Source { keys: numbers(keys)?, values: numbers(values)?, lengths, padded }))
+            }
+            TensorState::Recurrent { sums, .. } => {
+                let (batch, heads, m, width) = sums.dims4()?;
+                let mut state = Recurrent::new(batch * heads, m, width - 1, false);
+                state.load(sums, None, 0)?;
+                Ok(Self::Recurrent(state))
+            }
+            TensorState::Empty => Ok(Self::Empty),
+            TensorState::KvCache { .. } | TensorState::Hybrid { .. } => Err(StepError::WrongState.into()),
         }
     }
 
@@ -47,7 +95,7 @@ impl State {
                 window.fill(depth, tile);
                 past.fill(depth, tile);
             }
-            Self::Empty => {}
+            Self::Source(_) | Self::Empty => {}
         }
     }
 
@@ -61,7 +109,7 @@ impl State {
                 window.rewind(depth);
                 past.position = depth;
             }
-            Self::Empty => {}
+            Self::Source(_) | Self::Empty => {}
         }
     }
 
@@ -71,7 +119,7 @@ impl State {
         match self {
             Self::KvCache(c) | Self::Hybrid { window: c, .. } => c.seen,
             Self::Recurrent(r) => r.position,
-            Self::Empty => 0,
+            Self::Source(_) | Self::Empty => 0,
         }
     }
 
@@ -293,6 +341,13 @@ impl Recurrent {
         })?;
         self.position = position;
         Ok(())
+    }
+
+    /// The sums of one part, to read from.
+    #[must_use]
+    pub fn part(&self, i: usize) -> &[f32] {
+        let width = self.sums.len() / self.parts;
+        &self.sums[i * width..][..width]
     }
 
     /// The sums, for kernels.

@@ -32,6 +32,9 @@ pub enum StepError {
         /// Positions it knows.
         max_len: usize,
     },
+    /// The variant has no form over a whole source.
+    #[error("the variant looks back only: it has no bidirectional or cross form")]
+    LooksBackOnly,
     /// A state of another variant.
     #[error("the state does not belong to this variant")]
     WrongState,
@@ -59,6 +62,22 @@ pub trait Stepper: Send + Sync {
     /// # Errors
     /// [`StepError`]; the state is then unchanged.
     fn step(&self, token: Token<'_>, state: &mut State, scratch: &mut [f32], out: &mut [f32]) -> StepResult;
+
+    /// One token of every sequence, q (b, h, ·) at `position`, over a source that was absorbed: (b, h, d_v) into `out`.
+    /// Changes nothing and allocates nothing.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    fn read_source(
+        &self,
+        _: &[f32],
+        _position: usize,
+        _: &State,
+        _scratch: &mut [f32],
+        _out: &mut [f32],
+    ) -> StepResult {
+        Err(StepError::LooksBackOnly)
+    }
 
     /// Width of queries and keys as the step takes them: d, or m for a merged T2R.
     fn input_dim(&self) -> usize;

@@ -16,6 +16,15 @@ pub enum TensorState {
         /// Whether the oldest token makes room for the newest.
         rolling: bool,
     },
+    /// All keys (b, h_kv, M, d) and values of a source, for cross-attention.
+    Source {
+        /// Keys.
+        keys: Tensor,
+        /// Values.
+        values: Tensor,
+        /// Tokens of each source; the rest is padding. `None`: no padding.
+        lengths: Option<Vec<usize>>,
+    },
     /// S and z in one tensor (b, h_kv, m, d_v + 1), f32: the last column is z, since z = Σ φ(k)·1.
     Recurrent {
         /// The sums.
@@ -63,6 +72,7 @@ impl TensorState {
                 let per_token = (keys.elem_count() + values.elem_count()) / capacity * keys.dtype().size_in_bytes();
                 (per_token * (*seen).min(capacity)) as u64
             }
+            Self::Source { keys, values, .. } => bytes(keys) + bytes(values),
             Self::Recurrent { sums, level, .. } => bytes(sums) + level.as_ref().map_or(0, bytes),
             Self::Hybrid { keys, values, sums, level, .. } => {
                 bytes(keys) + bytes(values) + bytes(sums) + level.as_ref().map_or(0, bytes)
@@ -85,7 +95,7 @@ impl TensorState {
         let filled_sums = |sums: &Tensor| like(sums, sums.dim(2)?)?.abs();
         let filled_level = |level: &Option<Tensor>| level.as_ref().map(Tensor::zeros_like).transpose();
         match self {
-            Self::Empty => {}
+            Self::Empty | Self::Source { .. } => {}
             Self::KvCache { keys, values, seen, .. } => {
                 let capacity = keys.dim(2)?;
                 (*keys, *values, *seen) = (like(keys, capacity)?, like(values, capacity)?, depth);
@@ -108,7 +118,7 @@ impl TensorState {
             Self::KvCache { seen: at, .. } | Self::Recurrent { position: at, .. } | Self::Hybrid { seen: at, .. } => {
                 *at = depth.min(*at);
             }
-            Self::Empty => {}
+            Self::Empty | Self::Source { .. } => {}
         }
     }
 }

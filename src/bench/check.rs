@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{heads, layer, prefill, train, whole_model};
+use super::{heads, layer, prefill, train, translate, whole_model};
 use crate::{
     attention::{
         CHUNK, Mask, Stepper, Token,
@@ -48,6 +48,7 @@ pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
         Workload::Attention | Workload::Forward => check_layer(cell, device),
         Workload::Prefill => prefill::check(cell, device),
         Workload::Decode | Workload::Generate => check_model(cell, device),
+        Workload::Translate => translate::check(cell, device),
         Workload::Train => train::check(cell, device),
     }
 }

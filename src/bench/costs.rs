@@ -1,10 +1,11 @@
 //! What a cell costs before it is run: bytes of state, memory, floating-point operations, traffic. Pure arithmetic.
 
 mod sequences;
+mod translation;
 
 use super::{heads, resolved};
 use crate::{
-    attention::{self, StateBytes, is_hybrid, is_merged, map_of, max_len, window_of},
+    attention::{self, StateBytes, is_hybrid, is_merged, looks_back_only, map_of, max_len, window_of},
     measure::{Direction, last_level_cache_bytes},
     spec::{Activation, CacheMode, Cell, ModelShape, Positions, Workload},
     sweep::Prediction,
@@ -53,7 +54,10 @@ fn input_width(cell: &Cell) -> usize {
 /// # Errors
 /// The reason why not.
 pub(super) fn positions_known(cell: &Cell) -> Result<(), String> {
-    let last = cell.seq_len.saturating_add(cell.n_prompt.unwrap_or(0)).saturating_add(cell.n_gen.unwrap_or(0));
+    let last = match cell.workload {
+        Workload::Translate => cell.seq_len.max(cell.source_len()),
+        _ => cell.seq_len.saturating_add(cell.n_prompt.unwrap_or(0)).saturating_add(cell.n_gen.unwrap_or(0)),
+    };
     match max_len(&cell.variant) {
         Some(known) if last > known => {
             Err(format!("{} knows {known} positions and needs {last}; give it a larger max_len", cell.variant))
@@ -76,6 +80,17 @@ pub(super) fn all_learns(cell: &Cell) -> Result<(), String> {
             ))
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether the variant can look at a source, if the workload has one.
+///
+/// # Errors
+/// The reason why not.
+pub(super) fn has_cross_form(cell: &Cell) -> Result<(), String> {
+    match cell.workload == Workload::Translate && looks_back_only(&cell.variant) {
+        true => Err(format!("{} looks back only: it has no form as cross-attention", cell.variant.name)),
+        false => Ok(()),
     }
 }
 
@@ -122,6 +137,7 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
         }
         (Workload::Prefill, Some(shape)) => sequences::prefill(cell, &shape),
         (Workload::Train, Some(shape)) => sequences::train(cell, &shape),
+        (Workload::Translate, Some(shape)) => translation::token(cell, &shape),
         (_, Some(shape)) => {
             let last = cell.seq_len.checked_add(cell.n_prompt.unwrap_or(0))?;
             let layers = shape.n_layers as u64;
@@ -161,6 +177,7 @@ fn state_traffic(state: StateBytes) -> (Direction, f64) {
 fn depth(cell: &Cell) -> usize {
     match cell.workload {
         Workload::Generate => cell.n_prompt.unwrap_or(0).saturating_add(cell.seq_len.div_ceil(2)),
+        Workload::Translate => cell.seq_len.div_ceil(2),
         _ => cell.seq_len,
     }
 }
@@ -203,13 +220,17 @@ fn forward_flops(cell: &Cell) -> f64 {
 /// Numbers in all weights, and those that one token is multiplied with.
 fn weights(cell: &Cell, shape: &ModelShape) -> (f64, f64) {
     let (d, ffn, vocab) = (shape.d_model as f64, shape.ffn_dim as f64, shape.vocab_size as f64);
-    let (h, kv) = (cell.n_heads as f64, cell.n_kv_heads as f64);
-    let width = input_width(cell) as f64;
-    let attention = d * ((h + kv) * width + (h + kv) * cell.head_dim as f64);
+    let attention = attention_weights(cell, d);
     let matrices = if shape.activation == Activation::Swiglu { 3.0 } else { 2.0 };
     let multiplied = shape.n_layers as f64 * (attention + matrices * d * ffn) + vocab * d;
     let embedding = if shape.tied_output { 0.0 } else { vocab * d };
     (multiplied + embedding, multiplied)
+}
+
+/// Numbers in the projections of one attention layer.
+fn attention_weights(cell: &Cell, d_model: f64) -> f64 {
+    let rows = (cell.n_heads + cell.n_kv_heads) as f64;
+    d_model * rows * (input_width(cell) + cell.head_dim) as f64
 }
 
 fn bytes(value: f64) -> Option<u64> {

@@ -9,6 +9,7 @@ mod layer;
 mod memory;
 mod prefill;
 mod train;
+mod translate;
 mod whole_model;
 
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ impl Executor for Bench {
         device::computes_in(cell.device_kind, cell.dtype)?;
         costs::positions_known(cell)?;
         costs::all_learns(cell)?;
+        costs::has_cross_form(cell)?;
         costs::predict(cell, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
     }
 
@@ -70,6 +72,7 @@ impl Executor for Bench {
             Workload::Train => train::train(cell, &visit).map(|m| vec![m]),
             Workload::Decode => whole_model::decode(cell, &visit).map(|m| vec![m]),
             Workload::Generate => whole_model::generate(unit, &visit),
+            Workload::Translate => translate::translate(cell, &visit).map(|m| vec![m]),
         };
         let measured = measured.map_err(|e| failed(&e))?;
         if (self.stop)() && measured.iter().any(|m| m.samples_ns.is_empty()) {
@@ -97,6 +100,12 @@ fn failed(e: &candle_core::Error) -> VisitError {
 
 fn heads(cell: &Cell) -> Heads {
     Heads { n_heads: cell.n_heads, n_kv_heads: cell.n_kv_heads, head_dim: cell.head_dim }
+}
+
+/// The variant of a cell's cross-attention, where it has any.
+fn cross(cell: &Cell) -> Option<Resolved> {
+    let of_source = || Resolved { spec: cell.variant.clone(), feature_dim: cell.cross_feature_dim };
+    (cell.workload == Workload::Translate).then(of_source)
 }
 
 /// A cell's variant is resolved already: the planner did it.

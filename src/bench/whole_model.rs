@@ -4,13 +4,13 @@ use candle_core::Result;
 use rand::Rng;
 
 use super::{
-    Visiting, heads, layer,
+    Visiting, cross, heads, layer,
     memory::{Watch, allocated_by},
     resolved,
 };
 use crate::{
     attention::tensor_dtype,
-    measure::{Block, Ended, Sampled, Schedule, each, sample},
+    measure::{Block, Clock, Ended, Sampled, Schedule, each, sample},
     model::{Decoder, Session, Setup, greedy},
     params::{Params, named_rng},
     spec::Cell,
@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// Tokens a warm-up may take beyond those that are measured.
-const SPARE: usize = 32;
+pub(super) const SPARE: usize = 32;
 
 /// The cell's model with room for `max_len` tokens.
 pub(super) fn setup(cell: &Cell, max_len: usize) -> Result<Setup> {
     let Some(shape) = cell.model else { candle_core::bail!("{} needs the shape of a model", cell.workload) };
-    Ok(Setup { shape, heads: heads(cell), variant: resolved(cell), max_len })
+    Ok(Setup { shape, heads: heads(cell), variant: resolved(cell), cross: cross(cell), max_len })
 }
 
 pub(super) fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
@@ -37,14 +37,14 @@ pub(super) fn state_bytes(model: &Decoder, batch: usize, depth: usize) -> Result
     if !matches!(model.device(), candle_core::Device::Cpu) {
         return Ok(None);
     }
-    let steppers = model.blocks().iter().map(|b| b.attention.stepper()).collect::<Result<Vec<_>>>()?;
+    let steppers = model.blocks().iter().map(|b| b.attention.attention.stepper()).collect::<Result<Vec<_>>>()?;
     let mut states = Vec::with_capacity(steppers.len());
     let ((), bytes) = allocated_by(|| states.extend(steppers.iter().map(|s| s.state(batch, depth))));
     Ok(bytes)
 }
 
 /// First ids of the batch: none alike where the vocabulary allows it.
-fn first_ids(cell: &Cell) -> Vec<u32> {
+pub(super) fn first_ids(cell: &Cell) -> Vec<u32> {
     let vocab = cell.model.map_or(1, |m| m.vocab_size);
     (0..cell.batch_size).map(|b| ((b * 7 + 1) % vocab) as u32).collect()
 }
@@ -106,12 +106,44 @@ pub(super) fn time_tokens(
     sample(visit.clock, &schedule, &mut between, &mut each(step))
 }
 
-/// Discards tokens of a generation of its own until they agree, as a `decode` does.
-fn warm_up(model: &Decoder, cell: &Cell, visit: &Visiting<'_>, watch: &mut Watch) -> Result<Sampled> {
-    let mut session = Session::new(model, cell.batch_size, SPARE.min(model.setup().max_len))?;
+/// Times of a generation in ns: of each token, and from the start to the end of each.
+pub(super) struct Generation {
+    pub(super) tokens: Vec<f64>,
+    pub(super) reached: Vec<f64>,
+}
+
+/// `n` greedy tokens of every sequence after `ids`, or fewer if it is over before.
+pub(super) fn generation(
+    session: &mut Session<'_>,
+    mut ids: Vec<u32>,
+    n: usize,
+    clock: &dyn Clock,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Generation> {
+    let mut of = Generation { tokens: Vec::with_capacity(n), reached: Vec::with_capacity(n) };
+    let start = clock.now();
+    let mut last = start;
+    while of.tokens.len() < n && !is_over() {
+        ids = session.step_greedy(&ids)?;
+        let now = clock.now();
+        of.tokens.push((now - last).as_nanos() as f64);
+        of.reached.push((now - start).as_nanos() as f64);
+        last = now;
+    }
+    Ok(of)
+}
+
+/// Discards tokens of a short session until they agree, as a `decode` does; it begins again at `room` tokens.
+pub(super) fn warm_up(
+    session: &mut Session<'_>,
+    room: usize,
+    cell: &Cell,
+    visit: &Visiting<'_>,
+    watch: &mut Watch,
+) -> Result<Sampled> {
     let mut ids = first_ids(cell);
     let step = || {
-        if session.position() == SPARE.min(model.setup().max_len) {
+        if session.position() == room {
             session.rewind(0);
         }
         ids = session.step_greedy(&ids)?;
@@ -130,23 +162,16 @@ pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measu
         unit.iter().map(|c| state_bytes(&model, c.batch_size, prompt + c.seq_len)).collect::<Result<Vec<_>>>()?;
     let begun = visit.clock.now();
     let is_over = || (visit.stop)() || visit.clock.now() - begun >= visit.request.cell_timeout;
-    let warm = warm_up(&model, cell, visit, &mut watch)?;
+    let room = SPARE.min(model.setup().max_len);
+    let mut short = Session::new(&model, cell.batch_size, room)?;
+    let warm = warm_up(&mut short, room, cell, visit, &mut watch)?;
+    drop(short);
     let mut session = Session::new(&model, cell.batch_size, longest + prompt)?;
     let mut ids = first_ids(cell);
     if !is_over() {
         ids = greedy(&session.prefill(&random_ids(cell, prompt))?)?;
     }
-    let mut tokens = Vec::with_capacity(longest);
-    let mut reached = Vec::with_capacity(longest);
-    let start = visit.clock.now();
-    let mut last = start;
-    while tokens.len() < longest && !is_over() {
-        ids = session.step_greedy(&ids)?;
-        let now = visit.clock.now();
-        tokens.push((now - last).as_nanos() as f64);
-        reached.push((now - start).as_nanos() as f64);
-        last = now;
-    }
+    let Generation { tokens, reached } = generation(&mut session, ids, longest, visit.clock, &is_over)?;
     let timed_out = tokens.len() < longest && !(visit.stop)();
     watch.look();
     let memory = watch.reading(None);

@@ -1,10 +1,17 @@
 //! Transformers over any attention variant. Knows nothing of benchmarks.
 
+mod attention_layer;
+mod block;
 mod decoder;
+mod layer_state;
 mod layers;
 pub mod oracle;
 mod session;
+mod translator;
 
-pub use decoder::{Block, Decoder, Setup, greedy};
+pub use attention_layer::{AttentionLayer, Encoded};
+pub use block::Block;
+pub use decoder::{Decoder, Setup, greedy};
 pub use layers::{FeedForward, NormLayer, Projection, rotary_tables, rotate, sinusoidal_table};
 pub use session::Session;
+pub use translator::Translator;

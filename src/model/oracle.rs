@@ -8,11 +8,11 @@ use candle_core::Result;
 use super::decoder::Setup;
 use crate::{
     attention::{
-        self, Heads, Mask,
+        self, Heads, Mask, Resolved, Stepper,
         oracle::{Inputs, attend, to_f64},
     },
     params::Params,
-    spec::{Activation, Norm, Positions},
+    spec::{Activation, Norm, Positions, VariantSpec},
 };
 
 /// Logits and how well they are determined.
@@ -72,41 +72,136 @@ impl Weights {
 /// # Errors
 /// If a parameter is missing or cannot be read back.
 pub fn logits(setup: &Setup, params: &mut Params, ids: &[u32], batch: usize) -> Result<Reference> {
-    let variant = attention::unmerged(&setup.variant);
-    let mut layers = Vec::new();
-    for i in 0..setup.shape.n_layers {
-        let layer = attention::build(&variant, setup.heads, params, &format!("blocks.{i}.attention"))?;
-        layers.push(layer.stepper()?);
+    evaluate(setup, params, ids, batch, None)
+}
+
+/// Source ids (b, M) and the tokens of each source that are not padding.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// Ids, row by row.
+    pub ids: &'a [u32],
+    /// (b).
+    pub lengths: &'a [usize],
+}
+
+/// Evaluates an encoder-decoder on target ids (b, n) over sources.
+///
+/// # Errors
+/// If a parameter is missing or cannot be read back.
+pub fn translation(setup: &Setup, params: &mut Params, sources: Sources<'_>, ids: &[u32]) -> Result<Reference> {
+    evaluate(setup, params, ids, sources.lengths.len(), Some(sources))
+}
+
+fn evaluate(
+    setup: &Setup,
+    params: &mut Params,
+    ids: &[u32],
+    batch: usize,
+    sources: Option<Sources<'_>>,
+) -> Result<Reference> {
+    let shape = setup.shape;
+    let mut steppers = BTreeMap::new();
+    let softmax = Resolved { spec: VariantSpec::new("softmax"), feature_dim: None };
+    for i in 0..shape.n_layers {
+        let mut add = |prefix: String, variant: &Resolved| -> Result<()> {
+            let variant = attention::unmerged(variant);
+            let layer = attention::build(&variant, setup.heads, params, &format!("{prefix}.attention"))?;
+            steppers.insert(prefix, layer.stepper()?);
+            Ok(())
+        };
+        add(format!("blocks.{i}"), &setup.variant)?;
+        if let Some(cross) = &setup.cross {
+            add(format!("blocks.{i}.cross"), cross)?;
+            add(format!("encoder.{i}"), &softmax)?;
+        }
     }
     let weights = params.tensors().iter().map(|(k, t)| Ok((k.clone(), to_f64(t)?))).collect::<Result<_>>()?;
-    let weights = Weights(weights);
-    let (shape, heads, d) = (setup.shape, setup.heads, setup.shape.d_model);
+    let mut model = Model { setup, weights: Weights(weights), steppers, condition: 1.0 };
+    let encoded = match sources {
+        None => None,
+        Some(Sources { ids, lengths }) => {
+            let n = ids.len() / batch.max(1);
+            let mask = Mask::Full { source_lengths: Some(lengths.to_vec()) };
+            let mut x = embed(setup, &model.weights, ids, n)?;
+            for i in 0..shape.n_layers {
+                model.attention(&format!("encoder.{i}"), &mut x, batch, &mask, None)?;
+                model.feed(&format!("encoder.{i}"), &mut x)?;
+            }
+            Some((model.weights.norm("encoder_norm", shape.norm, &x, shape.d_model)?, mask))
+        }
+    };
     let n = ids.len() / batch.max(1);
-    let mut x = embed(setup, &weights, ids, n)?;
-    let mut condition = 1f64;
-    for (i, layer) in layers.iter().enumerate() {
-        let name = |part: &str| format!("blocks.{i}.{part}");
-        let y = weights.norm(&name("attention_norm"), shape.norm, &x, d)?;
-        let project = |part: &str, h: usize| -> Result<Vec<f64>> {
-            Ok(by_head(&weights.project(&name(part), &y, d)?, batch, n, h, heads.head_dim))
+    let mut x = embed(setup, &model.weights, ids, n)?;
+    for i in 0..shape.n_layers {
+        let prefix = format!("blocks.{i}");
+        model.attention(&prefix, &mut x, batch, &Mask::Causal, None)?;
+        if let Some((encoded, mask)) = &encoded {
+            model.attention(&format!("{prefix}.cross"), &mut x, batch, mask, Some(encoded))?;
+        }
+        model.feed(&prefix, &mut x)?;
+    }
+    let (weights, d) = (&model.weights, shape.d_model);
+    let y = weights.norm("final_norm", shape.norm, &x, d)?;
+    let output = if shape.tied_output { weights.get("embedding")? } else { weights.get("output.weight")? };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let logits = y.chunks(d).flat_map(|row| output.chunks(d).map(move |w| dot(w, row))).collect();
+    Ok(Reference { logits, condition: model.condition })
+}
+
+/// What the formulas of the layers share.
+struct Model<'a> {
+    setup: &'a Setup,
+    weights: Weights,
+    /// Variants by the name of their layer.
+    steppers: BTreeMap<String, Box<dyn Stepper>>,
+    /// Largest condition so far.
+    condition: f64,
+}
+
+impl Model<'_> {
+    /// x += attention(norm(x)), keys and values from `source` (b, M, d_model) or from the sequence itself.
+    fn attention(
+        &mut self,
+        prefix: &str,
+        x: &mut [f64],
+        batch: usize,
+        mask: &Mask,
+        source: Option<&Vec<f64>>,
+    ) -> Result<()> {
+        let (shape, heads, d) = (self.setup.shape, self.setup.heads, self.setup.shape.d_model);
+        let (weights, stepper) = (&self.weights, &self.steppers[prefix]);
+        let name = |part: &str| format!("{prefix}.{part}");
+        let y = weights.norm(&name("attention_norm"), shape.norm, x, d)?;
+        let from = source.unwrap_or(&y);
+        let (n, m) = (y.len() / (d * batch), from.len() / (d * batch));
+        let project = |part: &str, of: &[f64], n: usize, h: usize, width: usize| -> Result<Vec<f64>> {
+            Ok(by_head(&weights.project(&name(part), of, d)?, batch, n, h, width))
         };
-        let (mut q, mut k) = (project("q", heads.n_heads)?, project("k", heads.n_kv_heads)?);
-        if shape.positions == Positions::Rotary {
+        let mut q = project("q", &y, n, heads.n_heads, heads.head_dim)?;
+        let mut k = project("k", from, m, heads.n_kv_heads, heads.head_dim)?;
+        if shape.positions == Positions::Rotary && source.is_none() {
             rotate(&mut q, n, heads.head_dim);
             rotate(&mut k, n, heads.head_dim);
         }
-        let v = project("v", heads.n_kv_heads)?;
-        let gate = match layer.gated() {
-            true => by_head(&weights.project(&name("gate"), &y, d)?, batch, n, heads.n_kv_heads, 1),
+        let v = project("v", from, m, heads.n_kv_heads, heads.head_dim)?;
+        let gate = match stepper.gated() {
+            true => project("gate", &y, n, heads.n_kv_heads, 1)?,
             false => Vec::new(),
         };
         let (input_dim, value_dim) = (heads.head_dim, heads.head_dim);
-        let inputs = Inputs { batch, n, source: n, input_dim, value_dim, q, k, v, gate };
-        let mixed = attend(&layer.weights(), heads, &inputs, &Mask::Causal);
-        condition = mixed.condition.iter().copied().fold(condition, f64::max);
+        let inputs = Inputs { batch, n, source: m, input_dim, value_dim, q, k, v, gate };
+        let mixed = attend(&stepper.weights(), heads, &inputs, mask);
+        self.condition = mixed.condition.iter().copied().fold(self.condition, f64::max);
         let rows = by_row(&mixed.out, batch, n, heads);
-        add(&mut x, &weights.project(&name("out"), &rows, heads.n_heads * heads.head_dim)?);
-        let y = weights.norm(&name("ffn_norm"), shape.norm, &x, d)?;
+        add(x, &weights.project(&name("out"), &rows, heads.n_heads * heads.head_dim)?);
+        Ok(())
+    }
+
+    /// x += feed-forward(norm(x)).
+    fn feed(&self, prefix: &str, x: &mut [f64]) -> Result<()> {
+        let (shape, weights, d) = (self.setup.shape, &self.weights, self.setup.shape.d_model);
+        let name = |part: &str| format!("{prefix}.{part}");
+        let y = weights.norm(&name("ffn_norm"), shape.norm, x, d)?;
         let up = weights.project(&name("ffn.up"), &y, d)?;
         let hidden: Vec<f64> = match shape.activation {
             Activation::Relu => up.iter().map(|x| x.max(0.0)).collect(),
@@ -116,13 +211,9 @@ pub fn logits(setup: &Setup, params: &mut Params, ids: &[u32], batch: usize) -> 
                 gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
             }
         };
-        add(&mut x, &weights.project(&name("ffn.down"), &hidden, shape.ffn_dim)?);
+        add(x, &weights.project(&name("ffn.down"), &hidden, shape.ffn_dim)?);
+        Ok(())
     }
-    let y = weights.norm("final_norm", shape.norm, &x, d)?;
-    let output = if shape.tied_output { weights.get("embedding")? } else { weights.get("output.weight")? };
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let logits = y.chunks(d).flat_map(|row| output.chunks(d).map(move |w| dot(w, row))).collect();
-    Ok(Reference { logits, condition })
 }
 
 fn embed(setup: &Setup, weights: &Weights, ids: &[u32], n: usize) -> Result<Vec<f64>> {

@@ -1,22 +1,26 @@
-//! Incremental decoding: one token of every sequence in, logits out, with a state per layer that is allocated once.
-//!
-//! On the CPU in f32 attention steps in place on slices; elsewhere it extends a tensor state by one token.
+//! Incremental decoding: one token of every sequence in, logits out, with states that are allocated once.
 
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
+use candle_core::{Result, Tensor};
 
-use super::decoder::{Block, Decoder, greedy};
-use crate::attention::{Heads, State, Stepper, TensorState, Token};
+use super::{
+    attention_layer::Encoded,
+    decoder::{Decoder, greedy},
+    layer_state::LayerState,
+    translator::Translator,
+};
+use crate::attention::Heads;
 
-/// What one layer keeps.
-enum LayerState {
-    Slices { stepper: Box<dyn Stepper>, state: State, scratch: Vec<f32> },
-    Tensors(TensorState),
+/// What the layers of one block keep.
+struct BlockState {
+    attention: LayerState,
+    /// Of the source.
+    cross: Option<LayerState>,
 }
 
 /// A batch of sequences being decoded with one model.
 pub struct Session<'a> {
     model: &'a Decoder,
-    layers: Vec<LayerState>,
+    blocks: Vec<BlockState>,
     batch: usize,
     capacity: usize,
     position: usize,
@@ -27,21 +31,34 @@ impl<'a> Session<'a> {
     /// Empty states with room for `capacity` tokens.
     ///
     /// # Errors
-    /// Where the device has no memory for the states.
+    /// Where the device has no memory for the states, and for a model that wants a source.
     pub fn new(model: &'a Decoder, batch: usize, capacity: usize) -> Result<Self> {
-        let on_slices = matches!(model.device(), Device::Cpu) && model.dtype() == DType::F32;
-        let layer = |block: &Block| -> Result<LayerState> {
-            if !on_slices {
-                let state = block.attention.tensor_state(batch, capacity, model.dtype(), model.device())?;
-                return Ok(LayerState::Tensors(state));
-            }
-            let stepper = block.attention.stepper()?;
-            let (state, scratch) = (stepper.state(batch, capacity), vec![0.0; stepper.scratch_len(batch)]);
-            Ok(LayerState::Slices { stepper, state, scratch })
-        };
-        let layers = model.blocks.iter().map(layer).collect::<Result<Vec<_>>>()?;
+        Self::with_source(model, batch, capacity, None)
+    }
+
+    /// The same over encoded sources, one per sequence, which every cross-attention layer absorbs here.
+    ///
+    /// # Errors
+    /// As [`Session::new`], and for variants that have no cross form.
+    pub fn translating(model: &'a Translator, capacity: usize, source: &Encoded) -> Result<Self> {
+        Self::with_source(&model.decoder, source.hidden.dim(0)?, capacity, Some(source))
+    }
+
+    fn with_source(model: &'a Decoder, batch: usize, capacity: usize, source: Option<&Encoded>) -> Result<Self> {
+        let mut blocks = Vec::with_capacity(model.blocks.len());
+        for block in &model.blocks {
+            let attention = LayerState::empty(model, block.attention.attention.as_ref(), batch, capacity)?;
+            let cross = match (&block.cross, source) {
+                (None, _) => None,
+                (Some(cross), Some(source)) => {
+                    Some(LayerState::memory(model, cross.attention.as_ref(), batch, cross.absorb(source)?)?)
+                }
+                (Some(_), None) => candle_core::bail!("a model with cross-attention got no source"),
+            };
+            blocks.push(BlockState { attention, cross });
+        }
         let Heads { n_heads, head_dim, .. } = model.setup.heads;
-        Ok(Self { model, layers, batch, capacity, position: 0, mixed: vec![0.0; batch * n_heads * head_dim] })
+        Ok(Self { model, blocks, batch, capacity, position: 0, mixed: vec![0.0; batch * n_heads * head_dim] })
     }
 
     /// Tokens each sequence holds.
@@ -50,14 +67,11 @@ impl<'a> Session<'a> {
         self.position
     }
 
-    /// Bytes of all layers' states in use.
+    /// Bytes of all layers' states in use, memories of sources among them.
     #[must_use]
     pub fn state_bytes(&self) -> u64 {
-        let of_layer = |l: &LayerState| match l {
-            LayerState::Slices { state, .. } => state.used_bytes(),
-            LayerState::Tensors(state) => state.used_bytes(),
-        };
-        self.layers.iter().map(of_layer).sum()
+        let of_block = |b: &BlockState| b.attention.used_bytes() + b.cross.as_ref().map_or(0, LayerState::used_bytes);
+        self.blocks.iter().map(of_block).sum()
     }
 
     /// Puts every layer at `depth` tokens of a made-up context whose numbers repeat `tile`: KV caches are filled to
@@ -66,14 +80,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As a step fails.
     pub fn fill(&mut self, depth: usize, tile: &[f32]) -> Result<()> {
-        for layer in &mut self.layers {
-            match layer {
-                LayerState::Slices { state, .. } => {
-                    state.fill(depth, tile);
-                }
-                LayerState::Tensors(state) => state.fill(depth, tile)?,
-            }
-        }
+        self.blocks.iter_mut().try_for_each(|block| block.attention.fill(depth, tile))?;
         self.position = depth;
         Ok(())
     }
@@ -81,12 +88,7 @@ impl<'a> Session<'a> {
     /// Goes back to `depth`: KV caches forget what came after; recurrent states keep their sums, whose values cost
     /// nothing.
     pub fn rewind(&mut self, depth: usize) {
-        for layer in &mut self.layers {
-            match layer {
-                LayerState::Slices { state, .. } => state.rewind(depth),
-                LayerState::Tensors(state) => state.rewind(depth),
-            }
-        }
+        self.blocks.iter_mut().for_each(|block| block.attention.rewind(depth));
         self.position = depth;
     }
 
@@ -102,22 +104,17 @@ impl<'a> Session<'a> {
         let ids = Tensor::from_slice(ids, (self.batch, 1), model.device())?;
         let rotary = model.rotary(self.position, 1)?;
         let mut x = model.embed(&ids, self.position)?;
-        for (block, layer) in model.blocks.iter().zip(&mut self.layers) {
-            let qkv = block.project(&x, model.setup.heads, rotary.as_ref())?;
-            let mixed = match layer {
-                LayerState::Tensors(state) => block.attention.extend(&qkv, state)?,
-                LayerState::Slices { stepper, state, scratch } => {
-                    let mixed = &mut self.mixed;
-                    // A layer without a gate reads none of these.
-                    let gate = qkv.gate.as_ref().unwrap_or(&qkv.v);
-                    with_slices([&qkv.q, &qkv.k, &qkv.v, gate], |[q, k, v, gate]| {
-                        Ok(stepper.step(Token { q, k, v, gate }, state, scratch, mixed)?)
-                    })?;
-                    let Heads { n_heads, head_dim, .. } = model.setup.heads;
-                    Tensor::from_slice(mixed, (self.batch, n_heads, 1, head_dim), model.device())?
-                }
-            };
-            x = block.finish(&x, &mixed)?;
+        for (block, state) in model.blocks.iter().zip(&mut self.blocks) {
+            let layer = &block.attention;
+            let qkv = layer.project(&x, rotary.as_ref())?;
+            let mixed = state.attention.step(layer.attention.as_ref(), &qkv, &mut self.mixed)?;
+            x = layer.finish(&x, &mixed)?;
+            if let (Some(layer), Some(memory)) = (&block.cross, &mut state.cross) {
+                let q = layer.queries(&x)?;
+                let mixed = memory.read(layer.attention.as_ref(), &q, self.position, &mut self.mixed)?;
+                x = layer.finish(&x, &mixed)?;
+            }
+            x = block.feed(&x)?;
         }
         self.position += 1;
         model.logits(&x)?.squeeze(1)
@@ -127,33 +124,38 @@ impl<'a> Session<'a> {
     /// last position. Every layer then holds the prompt and nothing else, and steps go on from there.
     ///
     /// # Errors
-    /// Where a KV cache has no room for the prompt, or `ids` are not as many for each sequence and at least one.
+    /// Where a KV cache has no room for the prompt, or `ids` are not as many for each sequence and at least one,
+    /// and for a session over a source.
     pub fn prefill(&mut self, ids: &[u32]) -> Result<Tensor> {
         let model = self.model;
         let n = ids.len() / self.batch.max(1);
+        if self.blocks.iter().any(|block| block.cross.is_some()) {
+            candle_core::bail!("a prompt is for models without a source");
+        }
         if n == 0 || n * self.batch != ids.len() {
             candle_core::bail!("{} ids are no prompt for a batch of {}", ids.len(), self.batch);
         }
         let ids = Tensor::from_slice(ids, (self.batch, n), model.device())?;
         let rotary = model.rotary(0, n)?;
         let mut x = model.embed(&ids, 0)?;
-        for (block, layer) in model.blocks.iter().zip(&mut self.layers) {
-            let qkv = block.project(&x, model.setup.heads, rotary.as_ref())?;
+        for (block, state) in model.blocks.iter().zip(&mut self.blocks) {
+            let layer = &block.attention;
+            let qkv = layer.project(&x, rotary.as_ref())?;
             let empty =
-                |capacity: usize| block.attention.tensor_state(self.batch, capacity, model.dtype(), model.device());
-            let mixed = match layer {
+                |capacity: usize| layer.attention.tensor_state(self.batch, capacity, model.dtype(), model.device());
+            let mixed = match &mut state.attention {
                 LayerState::Tensors(state) => {
                     *state = empty(self.capacity)?;
-                    block.attention.extend(&qkv, state)?
+                    layer.attention.extend(&qkv, state)?
                 }
                 LayerState::Slices { state, .. } => {
                     let mut filled = empty(n)?;
-                    let mixed = block.attention.extend(&qkv, &mut filled)?;
+                    let mixed = layer.attention.extend(&qkv, &mut filled)?;
                     state.load(&filled)?;
                     mixed
                 }
             };
-            x = block.finish(&x, &mixed)?;
+            x = block.feed(&layer.finish(&x, &mixed)?)?;
         }
         self.position = n;
         model.logits(&x.narrow(1, n - 1, 1)?.contiguous()?)?.squeeze(1)
@@ -166,20 +168,4 @@ impl<'a> Session<'a> {
     pub fn step_greedy(&mut self, ids: &[u32]) -> Result<Vec<u32>> {
         greedy(&self.step(ids)?)
     }
-}
-
-/// Lends the numbers of contiguous f32 CPU tensors; copies nothing.
-pub(crate) fn with_slices<const N: usize, T>(
-    tensors: [&Tensor; N],
-    body: impl FnOnce([&[f32]; N]) -> Result<T>,
-) -> Result<T> {
-    let guards = tensors.map(Tensor::storage_and_layout);
-    let mut slices: [&[f32]; N] = [&[]; N];
-    for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
-        *slice = match (&**storage, layout.contiguous_offsets()) {
-            (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => &data[start..end],
-            _ => candle_core::bail!("a step on slices needs contiguous f32 tensors on the CPU"),
-        };
-    }
-    body(slices)
 }

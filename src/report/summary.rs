@@ -52,7 +52,7 @@ fn tables(rows: &[Row]) -> Vec<Table<'_>> {
 fn company(r: &Row) -> String {
     let shape = (r.n_layers, r.d_model, r.n_heads, r.n_kv_heads, r.head_dim, r.ffn_dim, r.vocab_size);
     let run = (&r.workload, r.batch_size, &r.cache, &r.dtype, r.causal, &r.device_kind, r.n_threads, r.seed);
-    format!("{run:?} {shape:?} {:?}", (&r.model, r.n_prompt, r.n_gen, r.cross_feature_dim))
+    format!("{run:?} {shape:?} {:?}", (&r.model, r.n_prompt, r.n_gen))
 }
 
 fn title(r: &Row) -> String {
@@ -76,8 +76,11 @@ fn name_in(table: &Table<'_>, row: &Row) -> String {
     if differs(&|r| r.implementation.clone()) {
         name.push_str(&format!(" {}", row.implementation));
     }
-    match row.feature_dim {
-        Some(m) if differs(&|r| format!("{:?}", r.feature_dim)) => name + &format!(" m={m}"),
+    match (row.feature_dim, row.cross_feature_dim) {
+        (Some(m), Some(cross)) if differs(&|r| format!("{:?}", (r.feature_dim, r.cross_feature_dim))) => {
+            name + &format!(" m={m}, {cross} across")
+        }
+        (Some(m), _) if differs(&|r| format!("{:?}", r.feature_dim)) => name + &format!(" m={m}"),
         _ => name,
     }
 }

@@ -86,7 +86,7 @@ pub struct Cell {
     pub batch_size: usize,
     /// Context depth (`attention`, `decode`) or sequence length (all others).
     pub seq_len: usize,
-    /// Prompt tokens before generation (`generate`).
+    /// Prompt tokens before generation (`generate`), or source tokens where they are not `seq_len` (`translate`).
     pub n_prompt: Option<usize>,
     /// Tokens generated in one visit (`decode`).
     pub n_gen: Option<usize>,
@@ -152,6 +152,12 @@ impl Cell {
             self.n_threads.to_string(),
             self.seed.to_string(),
         ]
+    }
+
+    /// Tokens of the source (`translate`).
+    #[must_use]
+    pub fn source_len(&self) -> usize {
+        self.n_prompt.unwrap_or(self.seq_len)
     }
 
     /// Short stable hash of the key.

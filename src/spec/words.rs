@@ -54,6 +54,9 @@ words! {
         Decode = "decode",
         /// One token of a whole model while it generates `seq_len` tokens greedily after `n_prompt`.
         Generate = "generate",
+        /// One token of an encoder-decoder while it generates `seq_len` tokens greedily over a source of as many, or of
+        /// `n_prompt`.
+        Translate = "translate",
         /// One training step of a whole model on sequences of `seq_len`: forward, backward, update.
         Train = "train",
     }

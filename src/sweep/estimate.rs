@@ -84,7 +84,7 @@ impl Plan {
                 call * (WARMUP_SAMPLES + (rounds - 1.0) + rounds * s.samples_per_round as f64)
             }
             Workload::Decode => call * rounds * (cell.n_gen.unwrap_or(1) as f64 + 1.0),
-            Workload::Generate => call * rounds * (cell.seq_len as f64 + 1.0),
+            Workload::Generate | Workload::Translate => call * rounds * (cell.seq_len as f64 + 1.0),
         };
         (prepared + of_rounds).min(s.cell_timeout.as_secs_f64())
     }

@@ -14,7 +14,7 @@ use crate::spec::{
 #[serde(deny_unknown_fields, default)]
 #[group(skip)]
 pub struct SweepFields {
-    /// Workloads: attention, forward, prefill, decode, generate, train [built in: attention].
+    /// Workloads: attention, forward, prefill, decode, generate, translate, train [built in: attention].
     #[arg(long, value_delimiter = ',', value_name = "WORDS", help_heading = "What to run")]
     #[serde(deserialize_with = "words")]
     pub workload: Option<Vec<Workload>>,
@@ -35,10 +35,10 @@ pub struct SweepFields {
     /// Lengths of the feature map, for variants that leave it free [built in: the variant's own].
     #[arg(long, value_name = "SIZES", help_heading = "What to run")]
     pub feature_dim: Option<SizeList>,
-    /// Length of the feature map in cross-attention, for encoder-decoders.
+    /// Length of the feature map in cross-attention, for translate [built in: as in self-attention].
     #[arg(long, value_name = "SIZE", help_heading = "What to run")]
     pub cross_feature_dim: Option<usize>,
-    /// Tokens of the prompt before generation, for generate [built in: 1].
+    /// Tokens of the prompt, for generate [built in: 1], or of the source, for translate [built in: seq_len].
     #[arg(long, value_name = "SIZE", help_heading = "What to run")]
     pub n_prompt: Option<usize>,
     /// Tokens generated in one visit, for decode [built in: 32].

@@ -3,7 +3,7 @@
 
 use super::{fields::SweepFields, plan::PlanError, plan::RunFacts};
 use crate::{
-    attention::{ResolveRequest, resolve},
+    attention::{ResolveRequest, looks_back_only, resolve},
     spec::{
         Activation, CacheMode, Cell, DType, Implementation, ModelShape, Norm, Positions, SizeList, VariantSpec,
         Workload,
@@ -31,7 +31,8 @@ struct Axes {
     n_heads: usize,
     n_kv_heads: usize,
     head_dim: usize,
-    n_prompt: usize,
+    n_prompt: Option<usize>,
+    cross_feature_dim: Option<usize>,
     n_gen: usize,
     model: ModelShape,
 }
@@ -60,7 +61,7 @@ pub(super) fn expand(fields: &SweepFields, facts: &RunFacts) -> Result<Vec<Cell>
 
 /// Whether that workload runs a whole model.
 pub(super) fn has_model(workload: Workload) -> bool {
-    matches!(workload, Workload::Prefill | Workload::Decode | Workload::Generate | Workload::Train)
+    !matches!(workload, Workload::Attention | Workload::Forward)
 }
 
 fn has_cache(workload: Workload) -> bool {
@@ -98,7 +99,8 @@ impl Axes {
             n_heads,
             n_kv_heads: f.n_kv_heads.unwrap_or(n_heads),
             head_dim: head_dim(f, d_model, n_heads)?,
-            n_prompt: f.n_prompt.unwrap_or(1),
+            n_prompt: f.n_prompt,
+            cross_feature_dim: f.cross_feature_dim,
             n_gen: f.n_gen.unwrap_or(32),
             model: ModelShape {
                 n_layers: f.n_layers.unwrap_or(6),
@@ -121,7 +123,8 @@ impl Axes {
             ("n_heads", self.n_heads),
             ("n_kv_heads", self.n_kv_heads),
             ("head_dim", self.head_dim),
-            ("n_prompt", self.n_prompt),
+            ("n_prompt", self.n_prompt.unwrap_or(1)),
+            ("cross_feature_dim", self.cross_feature_dim.unwrap_or(1)),
             ("n_gen", self.n_gen),
             ("n_layers", m.n_layers),
             ("d_model", m.d_model),
@@ -152,7 +155,7 @@ impl Axes {
         if !self.causal && self.variants.iter().any(|v| v.name == "window") {
             return Err(PlanError::Shape("window looks back only: leave it out where causal = false".to_owned()));
         }
-        if f.cross_feature_dim.is_some() {
+        if f.cross_feature_dim.is_some() && !self.workloads.contains(&Workload::Translate) {
             return Err(PlanError::Shape(
                 "cross_feature_dim is for encoder-decoders, and no workload of this sweep has one; leave it out"
                     .to_owned(),
@@ -203,13 +206,17 @@ impl Axes {
             model,
             batch_size,
             seq_len,
-            n_prompt: (workload == Workload::Generate).then_some(self.n_prompt),
+            n_prompt: match workload {
+                Workload::Generate => Some(self.n_prompt.unwrap_or(1)),
+                Workload::Translate => self.n_prompt,
+                _ => None,
+            },
             n_gen: (workload == Workload::Decode).then_some(self.n_gen),
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
             head_dim: self.head_dim,
             feature_dim: resolved.feature_dim,
-            cross_feature_dim: None,
+            cross_feature_dim: self.cross_feature_dim(workload, variant, request)?,
             cache,
             n_threads: facts.n_threads,
             seed: facts.seed,
@@ -217,6 +224,31 @@ impl Axes {
         refuse_absurd(&cell)?;
         Ok(cell)
     }
+
+    /// Length of φ in cross-attention: what the sweep gives, else as in self-attention.
+    fn cross_feature_dim(
+        &self,
+        workload: Workload,
+        variant: &VariantSpec,
+        request: ResolveRequest,
+    ) -> Result<Option<usize>, PlanError> {
+        if !has_cross(workload, variant) {
+            return Ok(None);
+        }
+        let mut variant = variant.clone();
+        if self.cross_feature_dim.is_some() {
+            // A length written with the variant is that of self-attention.
+            variant.params.retain(|(key, _)| !key.is_empty() && key != "feature_dim");
+        }
+        let feature_dim = self.cross_feature_dim.or(request.feature_dim);
+        let request = ResolveRequest { feature_dim, causal: false, ..request };
+        Ok(resolve(&variant, request).map_err(PlanError::Variant)?.feature_dim)
+    }
+}
+
+/// Whether a workload has cross-attention, and a variant a form of it.
+fn has_cross(workload: Workload, variant: &VariantSpec) -> bool {
+    workload == Workload::Translate && !looks_back_only(variant)
 }
 
 fn head_dim(f: &SweepFields, d_model: usize, n_heads: usize) -> Result<usize, PlanError> {

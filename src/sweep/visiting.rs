@@ -80,7 +80,8 @@ fn message(panic: &(dyn Any + Send)) -> String {
 /// Whether there is a figure that stands for the cell: a generation that ended early has none for lengths that it did
 /// not reach.
 fn is_usable(cell: &Cell, m: &Measured) -> Result<bool, VisitError> {
-    let complete = cell.workload != Workload::Generate || !m.timed_out || m.samples_ns.len() >= cell.seq_len;
+    let generates = matches!(cell.workload, Workload::Generate | Workload::Translate);
+    let complete = !generates || !m.timed_out || m.samples_ns.len() >= cell.seq_len;
     if m.samples_ns.is_empty() || !complete {
         return Ok(false);
     }

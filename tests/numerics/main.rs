@@ -9,6 +9,7 @@ mod layers;
 mod model;
 mod prefill;
 mod training;
+mod translation;
 
 #[global_allocator]
 static ALLOCATOR: t2r::measure::CountingAllocator = t2r::measure::CountingAllocator::new();

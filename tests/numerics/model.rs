@@ -42,7 +42,7 @@ pub(crate) fn setup_with(
         activation,
         tied_output: tied,
     };
-    Some(Setup { shape, heads, variant, max_len })
+    Some(Setup { shape, heads, variant, cross: None, max_len })
 }
 
 /// Largest difference of forward and of stepping from the f64 model, over its largest logit and its condition.

@@ -26,7 +26,7 @@ impl Curve {
 pub(super) fn render(table: &Table<'_>) -> String {
     let curves = curves(table);
     let of = table.rows.first().map_or("", |r| match r.workload.as_str() {
-        "generate" => "over the whole generation",
+        "generate" | "translate" => "over the whole generation",
         "forward" | "prefill" => "over a whole sequence",
         "train" => "in a training step",
         _ => "per step",

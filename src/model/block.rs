@@ -1,0 +1,70 @@
+//! One pre-norm transformer block: self-attention, cross-attention where there is a source, feed-forward.
+
+use candle_core::{Result, Tensor};
+
+use super::{
+    attention_layer::{AttentionLayer, Encoded},
+    decoder::Setup,
+    layers::{FeedForward, NormLayer},
+};
+use crate::{
+    attention::{Mask, Resolved},
+    params::Params,
+};
+
+/// One block.
+pub struct Block {
+    /// Over the sequence itself.
+    pub attention: AttentionLayer,
+    /// Over a source.
+    pub cross: Option<AttentionLayer>,
+    ffn_norm: NormLayer,
+    ffn: FeedForward,
+}
+
+impl Block {
+    /// Random weights called `{prefix}.{part}`, those of cross-attention `{prefix}.cross.{part}`.
+    pub(super) fn new(
+        setup: &Setup,
+        params: &mut Params,
+        prefix: &str,
+        variant: &Resolved,
+        cross: Option<&Resolved>,
+    ) -> Result<Self> {
+        let (shape, heads) = (&setup.shape, setup.heads);
+        let attention = AttentionLayer::new(params, prefix, shape, heads, variant)?;
+        let cross = match cross {
+            Some(variant) => Some(AttentionLayer::new(params, &format!("{prefix}.cross"), shape, heads, variant)?),
+            None => None,
+        };
+        let ffn_norm = NormLayer::new(params, &format!("{prefix}.ffn_norm"), shape.norm, shape.d_model)?;
+        let ffn = FeedForward::new(params, &format!("{prefix}.ffn"), shape.activation, shape.d_model, shape.ffn_dim)?;
+        Ok(Self { attention, cross, ffn_norm, ffn })
+    }
+
+    /// Whole sequences x (b, n, d_model), differentiable.
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        mask: &Mask,
+        rotary: Option<&(Tensor, Tensor)>,
+        source: Option<&Encoded>,
+    ) -> Result<Tensor> {
+        let mixed = self.attention.attention.forward(&self.attention.project(x, rotary)?, mask)?;
+        let x = self.attention.finish(x, &mixed)?;
+        let x = match (&self.cross, source) {
+            (Some(cross), Some(source)) => {
+                let mixed = cross.attention.read(&cross.queries(&x)?, &cross.absorb(source)?, 0)?;
+                cross.finish(&x, &mixed)?
+            }
+            (None, _) => x,
+            (Some(_), None) => candle_core::bail!("a block with cross-attention got no source"),
+        };
+        self.feed(&x)
+    }
+
+    /// The feed-forward sub-layer.
+    pub(super) fn feed(&self, x: &Tensor) -> Result<Tensor> {
+        x + self.ffn.forward(&self.ffn_norm.forward(x)?)?
+    }
+}
