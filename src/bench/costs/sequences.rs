@@ -2,7 +2,7 @@
 
 use super::{bytes, forward_flops, heads, resolved, weights};
 use crate::{
-    attention::{self, CHUNK, is_merged, window_of},
+    attention::{self, CHUNK, is_merged, reads_inputs, window_of},
     measure::Direction,
     spec::{Activation, Cell, ModelShape, Norm, Positions},
     sweep::Prediction,
@@ -87,7 +87,8 @@ fn positions(cell: &Cell, shape: &ModelShape) -> f64 {
 struct Graph {
     /// Intermediate results of forward: they live until backward is done.
     forward: f64,
-    /// Gradients of masks and tables, which nobody asked for and which live as long.
+    /// Gradients of masks and tables, which nobody asked for and which live as long: the product with one keeps four of its
+    /// size (the gradient, its parts and what came in), a sum one.
     aside: f64,
     /// Gradients that come and go within the backward of one layer.
     one_layer: f64,
@@ -106,13 +107,14 @@ fn graph(cell: &Cell, shape: &ModelShape) -> Graph {
     // Heads joined, projected with a bias and added; the same for what the feed-forward block gives.
     let back = h * d + 3.0 * width + 3.0 * width;
     let (mixed, masks) = mixed(cell);
-    let layer = 2.0 * norm + projected + mixed + back + hidden;
+    let read = if reads_inputs(&cell.variant) { norm + projected } else { 0.0 };
+    let layer = norm + read + mixed + back + hidden;
     let tokens = cell.batch_size as f64 * cell.seq_len as f64;
     let layers = shape.n_layers as f64;
     Graph {
         forward: tokens * (layers * layer + 2.0 * width + norm + 3.0 * vocab),
-        aside: tokens * (layers * (masks + 2.0 * turned) + vocab),
-        one_layer: tokens * (mixed + hidden),
+        aside: tokens * (layers * (masks + 8.0 * turned) + vocab),
+        one_layer: tokens * (0.5 * mixed + hidden),
     }
 }
 
@@ -126,12 +128,12 @@ fn mixed(cell: &Cell) -> (f64, f64) {
             let copies = if n > CHUNK { (h + kv) * m + kv * (d + 1.0) } else { 0.0 };
             let sums = 2.0 * kv * m * (d + 1.0) / chunk;
             let outs = (3.0 + if n > CHUNK { 1.0 } else { 0.0 }) * h * (d + 1.0) + h * d;
-            (map_numbers(cell, m) + copies + kv * (d + 1.0) + 2.0 * chunk * h + sums + outs, chunk * h)
+            (map_numbers(cell, m) + copies + kv * (d + 1.0) + 2.0 * chunk * h + sums + outs, 4.0 * chunk * h)
         }
         (None, "none") => (h * d, 0.0),
-        // Scores, scaled, masked in two steps, without their maximum, as exponentials, masked again, divided; in four of
-        // them the other side is no parameter.
-        (None, _) => (8.0 * h * block_keys(cell, n) + 2.0 * h * d, 4.0 * h * block_keys(cell, n)),
+        // Scores, scaled, masked in two steps, without their maximum, as exponentials, masked again, divided; aside two
+        // products with the mask and two sums.
+        (None, _) => (8.0 * h * block_keys(cell, n) + 2.0 * h * d, 10.0 * h * block_keys(cell, n)),
     }
 }
 
@@ -155,6 +157,8 @@ pub(super) fn working_bytes(cell: &Cell, shape: &ModelShape, n: usize) -> f64 {
     let attending = match (cell.feature_dim, cell.variant.name.as_str()) {
         (Some(m), _) => map_numbers(cell, m as f64) + 3.0 * h * (d + 1.0),
         (None, "none") => h * d,
+        // A cache that rolls takes its tokens one by one.
+        (None, _) if window_of(&cell.variant).is_some_and(|w| w <= n) => 2.0 * h * d,
         (None, _) => 4.0 * h * n.min(QUERY_BLOCK) as f64 + h * d,
     };
     let in_attention = 2.0 * width + 2.0 * (h + 2.0 * kv) * d + attending;
