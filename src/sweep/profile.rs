@@ -9,12 +9,14 @@ use super::fields::{MeasureFields, RunFields, SweepFields};
 use crate::spec::nearest;
 
 /// The profiles in the binary: name and text.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 8] = [
     ("quick", include_str!("../../profiles/quick.toml")),
     ("smoke", include_str!("../../profiles/smoke.toml")),
     ("attention", include_str!("../../profiles/attention.toml")),
     ("paper-lm", include_str!("../../profiles/paper-lm.toml")),
     ("train", include_str!("../../profiles/train.toml")),
+    ("paper-mt", include_str!("../../profiles/paper-mt.toml")),
+    ("paper-mt-base", include_str!("../../profiles/paper-mt-base.toml")),
     ("long-context", include_str!("../../profiles/long-context.toml")),
 ];
 
