@@ -126,6 +126,24 @@ fn the_fingerprint_is_of_what_gives_numbers_their_meaning() {
     assert_eq!(fingerprint_of("nonsense"), None);
 }
 
+#[test]
+fn a_translation_has_sizes_of_its_own_across_and_what_looks_back_has_none() {
+    let text = "description='x'\n[defaults]\nworkload='translate'\nvariants=['softmax','elu','t2r','t2r:6','window']\n\
+                n_heads=2\nd_model=16\nfeature_dim=4\ncross_feature_dim=32";
+    let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
+    let plan = |text: &str| Plan::new(&parse("t", text).expect("profile"), &Overrides::default(), &facts);
+    let made = plan(text).expect("plan");
+    let sizes: Vec<_> = made.cells().map(|c| (c.cross_feature_dim, c.feature_dim)).collect();
+    let expected = [(None, None), (Some(8), Some(8)), (Some(32), Some(4)), (Some(32), Some(6)), (None, None)];
+    assert_eq!(sizes, expected);
+    assert_eq!(made.groups.len(), 1, "variants of any size are in one company");
+    assert!(made.cells().all(|c| c.n_prompt.is_none() && c.source_len() == c.seq_len && c.cache.is_none()));
+    let same = plan(&text.replace("\ncross_feature_dim=32", "")).expect("plan");
+    assert!(same.cells().all(|c| c.cross_feature_dim == c.feature_dim || c.variant.name == "window"));
+    let decoder = plan(&text.replace("translate", "decode")).expect_err("no encoder");
+    assert!(decoder.to_string().contains("cross_feature_dim is for encoder-decoders"), "{decoder}");
+}
+
 proptest! {
     #[test]
     fn no_size_makes_planning_panic(sizes in prop::collection::vec(prop_oneof![1usize..100, any::<usize>()], 12)) {
