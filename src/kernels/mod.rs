@@ -2,6 +2,7 @@
 //!
 //! These are the plain, portable loops; every faster form is tested against them.
 
+pub mod fused;
 pub mod linear;
 mod parallel;
 mod simd;
