@@ -1,4 +1,7 @@
 //! What the fused kernels share: loads with tails, exponentials and sines of whole vectors.
+//!
+//! Whatever is called here or in a kernel must be inlined, closures too: a function of its own would be compiled
+//! without the vector instructions. So loops stand where `array::map` and `from_fn` would be shorter.
 
 use pulp::Simd;
 
@@ -14,8 +17,10 @@ pub(super) fn split<S: Simd>(slice: &[f32]) -> (&[S::f32s], &[f32]) {
 /// If it is shorter.
 #[inline(always)]
 pub(super) fn load<S: Simd, const W: usize>(slice: &[f32]) -> [S::f32s; W] {
-    let vectors = split::<S>(slice).0;
-    std::array::from_fn(|w| vectors[w])
+    let vectors = &split::<S>(slice).0[..W];
+    let mut loaded = [vectors[0]; W];
+    loaded.copy_from_slice(vectors);
+    loaded
 }
 
 /// Writes `W` vectors to the start of a slice.
@@ -85,7 +90,13 @@ pub(super) fn sum_pairs<S: Simd>(
 /// `Σ a_i b_i`.
 #[inline(always)]
 pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    sum_pairs(simd, a, b, |a, b, sum| simd.mul_add_e_f32s(a, b, sum))
+    sum_pairs(
+        simd,
+        a,
+        b,
+        #[inline(always)]
+        |a, b, sum| simd.mul_add_e_f32s(a, b, sum),
+    )
 }
 
 /// The largest number of a slice; -∞ of an empty one.
@@ -117,8 +128,8 @@ const EXP: [f32; 5] = [0.499_999_94, 0.166_665_2, 0.041_668_4, 0.008_368_85, 0.0
 #[inline(always)]
 fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, coefficients: [f32; N]) -> S::f32s {
     let mut sum = simd.splat_f32s(coefficients[N - 1]);
-    for c in coefficients.iter().rev().skip(1) {
-        sum = simd.mul_add_e_f32s(sum, x, simd.splat_f32s(*c));
+    for i in (0..N - 1).rev() {
+        sum = simd.mul_add_e_f32s(sum, x, simd.splat_f32s(coefficients[i]));
     }
     sum
 }
@@ -157,7 +168,10 @@ pub(super) fn sin_cos<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
     let round = simd.splat_f32s(ROUND);
     let shifted = simd.mul_add_e_f32s(x, simd.splat_f32s(std::f32::consts::FRAC_2_PI), round);
     let n = simd.sub_f32s(shifted, round);
-    let r = HALF_PI.iter().fold(x, |r, part| simd.mul_add_e_f32s(n, simd.splat_f32s(-part), r));
+    let mut r = x;
+    for part in HALF_PI {
+        r = simd.mul_add_e_f32s(n, simd.splat_f32s(-part), r);
+    }
     let square = simd.mul_f32s(r, r);
     let sine = simd.mul_add_e_f32s(simd.mul_f32s(square, r), polynomial(simd, square, SIN), r);
     let half = simd.mul_add_e_f32s(square, simd.splat_f32s(-0.5), simd.splat_f32s(1.0));
@@ -166,9 +180,13 @@ pub(super) fn sin_cos<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
     let quarter = simd.transmute_u32s_f32s(shifted);
     let (one, two, up) = (simd.splat_u32s(1), simd.splat_u32s(2), simd.splat_u32s(30));
     let odd = simd.equal_u32s(simd.and_u32s(quarter, one), one);
-    let sign = |turn| simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(simd.and_u32s(turn, two), up));
+    let sine_sign = simd.wrapping_dyn_shl_u32s(simd.and_u32s(quarter, two), up);
+    let cosine_sign = simd.wrapping_dyn_shl_u32s(simd.and_u32s(simd.add_u32s(quarter, one), two), up);
     let (sine, cosine) = (simd.select_f32s(odd, cosine, sine), simd.select_f32s(odd, sine, cosine));
-    (simd.xor_f32s(sine, sign(quarter)), simd.xor_f32s(cosine, sign(simd.add_u32s(quarter, one))))
+    (
+        simd.xor_f32s(sine, simd.transmute_f32s_u32s(sine_sign)),
+        simd.xor_f32s(cosine, simd.transmute_f32s_u32s(cosine_sign)),
+    )
 }
 
 #[cfg(test)]
