@@ -1,7 +1,14 @@
-//! Softmax attention: the decode step.
+//! Softmax attention: the decode step and the forward.
 
 use proptest::prelude::*;
-use t2r::kernels::{Simd, fused, softmax};
+use t2r::kernels::{
+    Simd,
+    fused::{
+        self,
+        softmax_forward::{self, Span},
+    },
+    softmax,
+};
 
 use crate::{LENGTHS, WIDTHS, assert_close, dot, numbers, ways};
 
@@ -94,5 +101,91 @@ proptest! {
         // A score's error in f32 grows with its size, and moves the weights by as much.
         let tolerance = 4e-6 * f64::from(size).max(1.0);
         check_step(group, (d, d), &q, &numbers(n * d, seed ^ 1), &numbers(n * d, seed ^ 2), tolerance);
+    }
+}
+
+/// Every query of every head by the formula, over the keys that `seen` gives it.
+fn formula_of_all(
+    (q, keys, values): (&[f32], &[f32], &[f32]),
+    (n, d, d_v): (usize, usize, usize),
+    seen: impl Fn(usize) -> std::ops::Range<usize>,
+) -> Vec<f64> {
+    let row = |(i, q): (usize, &[f32])| {
+        let seen = seen(i % n);
+        formula(q, &keys[seen.start * d..seen.end * d], &values[seen.start * d_v..seen.end * d_v], d_v)
+    };
+    q.chunks(d).enumerate().flat_map(row).collect()
+}
+
+/// Runs the forward at every level and compares it with the formula over the keys that `seen` gives a query.
+fn check_forward(
+    heads: usize,
+    (n, source): (usize, usize),
+    (d, d_v): (usize, usize),
+    span: Span,
+    seen: impl Fn(usize) -> std::ops::Range<usize>,
+) {
+    let (q, keys, values) = (numbers(heads * n * d, 1), numbers(source * d, 2), numbers(source * d_v, 3));
+    let want = formula_of_all((&q, &keys, &values), (n, d, d_v), seen);
+    for simd in Simd::levels() {
+        let mut out = vec![f32::NAN; heads * n * d_v];
+        let mut scratch = vec![f32::NAN; softmax_forward::scratch_len(source, d)];
+        softmax_forward::forward(simd, &q, &keys, &values, (n, d), span, &mut scratch, &mut out);
+        assert_close(&out, &want, 2e-6, &format!("{simd:?}, {span:?}, heads {heads}, n {n}/{source}, d {d}/{d_v}"));
+    }
+}
+
+#[test]
+fn the_causal_forward_is_its_formula_at_every_size() {
+    let span = Span::Causal { offset: 0, window: None };
+    for d in WIDTHS {
+        for n in LENGTHS {
+            check_forward(1, (n, n), (d, d), span, |i| 0..i + 1);
+        }
+    }
+    check_forward(3, (70, 70), (16, 5), span, |i| 0..i + 1);
+    check_forward(2, (200, 200), (20, 33), span, |i| 0..i + 1);
+}
+
+#[test]
+fn a_window_hides_what_is_before_it() {
+    for n in [1, 17, 130, 300] {
+        for window in [1, 2, 16, 63, 64, 65, 1000] {
+            let span = Span::Causal { offset: 0, window: Some(window) };
+            check_forward(1, (n, n), (8, 8), span, |i| (i + 1).saturating_sub(window)..i + 1);
+        }
+    }
+}
+
+#[test]
+fn queries_may_stand_at_the_end_of_a_longer_sequence() {
+    for window in [None, Some(40)] {
+        let seen = |i: usize| (61 + i).saturating_sub(window.unwrap_or(usize::MAX))..61 + i;
+        check_forward(2, (9, 69), (33, 33), Span::Causal { offset: 60, window }, seen);
+    }
+}
+
+#[test]
+fn a_full_span_sees_the_whole_source() {
+    for source in LENGTHS {
+        for n in [1, 6, 50] {
+            check_forward(1, (n, source), (12, 20), Span::Full, |_| 0..source);
+        }
+    }
+}
+
+#[test]
+fn the_forward_bears_scores_of_ten_thousand() {
+    let (n, d) = (100, 64);
+    let mut keys = vec![0.0; n * d];
+    keys.chunks_mut(d).enumerate().for_each(|(j, k)| k[3] = [1e4, -1e4, 0.0][j % 3] + (j % 5) as f32);
+    let (mut q, values) = (vec![0.0; n * d], numbers(n * d, 3));
+    q.chunks_mut(d).enumerate().for_each(|(i, q)| q[3] = [8.0, -8.0, 0.0][i % 3]);
+    let want = formula_of_all((&q, &keys, &values), (n, d, d), |i| 0..i + 1);
+    for simd in Simd::levels() {
+        let (mut out, mut scratch) = (vec![0.0; n * d], vec![0.0; softmax_forward::scratch_len(n, d)]);
+        let span = Span::Causal { offset: 0, window: None };
+        softmax_forward::forward(simd, &q, &keys, &values, (n, d), span, &mut scratch, &mut out);
+        assert_close(&out, &want, 2e-6, &format!("{simd:?}"));
     }
 }

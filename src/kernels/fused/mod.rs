@@ -2,5 +2,7 @@
 //! a plain twin beside this folder that does the same in the open.
 
 pub mod linear;
+pub mod softmax_forward;
 pub mod softmax_step;
+mod tile;
 mod vector;
