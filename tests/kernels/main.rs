@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
+mod dense;
+mod features;
 mod linear;
 mod softmax;
 

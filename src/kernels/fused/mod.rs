@@ -1,7 +1,11 @@
 //! Kernels at the speed of the machine: each in one pass, in explicit vectors of the level it is given. Every one has
 //! a plain twin beside this folder that does the same in the open.
 
+mod dots;
+pub mod features;
 pub mod linear;
+pub mod product;
+pub mod rows;
 pub mod softmax_forward;
 pub mod softmax_step;
 mod tile;

@@ -60,15 +60,10 @@ pub(super) fn map_in_place<S: Simd>(simd: S, x: &mut [f32], op: impl Fn(S::f32s)
 /// Sums of four lanes apart: what keeps enough additions in flight.
 const CHAINS: usize = 4;
 
-/// `Σ op(a_i, b_i)`-style sums: folds every pair of vectors into sums that start at zero, and adds up their lanes.
-/// Lanes beyond the end read 0 from both.
+/// Folds every pair of vectors into sums that start at zero, and adds up their lanes. Lanes beyond the end read 0 from
+/// both.
 #[inline(always)]
-pub(super) fn sum_pairs<S: Simd>(
-    simd: S,
-    a: &[f32],
-    b: &[f32],
-    add: impl Fn(S::f32s, S::f32s, S::f32s) -> S::f32s,
-) -> f32 {
+fn sum_pairs<S: Simd>(simd: S, a: &[f32], b: &[f32], add: impl Fn(S::f32s, S::f32s, S::f32s) -> S::f32s) -> f32 {
     let ((a, a_tail), (b, b_tail)) = (split::<S>(a), split::<S>(b));
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<CHAINS>(), b.as_chunks::<CHAINS>());
     let mut sums = [simd.splat_f32s(0.0); CHAINS];
@@ -96,6 +91,18 @@ pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
         b,
         #[inline(always)]
         |a, b, sum| simd.mul_add_e_f32s(a, b, sum),
+    )
+}
+
+/// `Σ x_i`.
+#[inline(always)]
+pub(super) fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    sum_pairs(
+        simd,
+        x,
+        x,
+        #[inline(always)]
+        |x, _, sum| simd.add_f32s(x, sum),
     )
 }
 
