@@ -80,7 +80,7 @@ fn on_pool(n: usize, work: usize, run: impl Fn(Range<usize>) + Sync) {
 }
 
 /// Some neighbouring columns of a row-major matrix, for one thread to write.
-pub struct Columns<'a> {
+pub(super) struct Columns<'a> {
     /// The first row's first number of these columns.
     start: Shared,
     /// Numbers from one row to the next.
@@ -92,14 +92,12 @@ pub struct Columns<'a> {
 
 impl Columns<'_> {
     /// The first column.
-    #[must_use]
-    pub fn first(&self) -> usize {
+    pub(super) fn first(&self) -> usize {
         self.first
     }
 
     /// How many columns.
-    #[must_use]
-    pub fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.start.1
     }
 
@@ -108,7 +106,7 @@ impl Columns<'_> {
     /// # Panics
     /// If there is no such row.
     #[inline]
-    pub fn row(&mut self, row: usize) -> &mut [f32] {
+    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);
         let Shared(start, width) = self.start;
         // SAFETY: the row exists and these columns of it lie within the borrow; no other `Columns` holds them, and this
@@ -122,7 +120,7 @@ impl Columns<'_> {
 ///
 /// # Panics
 /// If the matrix has another size.
-pub fn for_each_columns(
+pub(super) fn for_each_columns(
     rows: usize,
     columns: usize,
     unit: usize,

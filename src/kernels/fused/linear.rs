@@ -16,7 +16,6 @@ const TOGETHER: [usize; 2] = [4, 2];
 ///
 /// # Panics
 /// If the lengths do not fit together.
-#[allow(clippy::too_many_arguments, reason = "the operands of the formula")]
 pub fn step(
     simd: Simd,
     phi_q: &[f32],
@@ -41,7 +40,6 @@ pub fn step(
 ///
 /// # Panics
 /// If the lengths do not fit together.
-#[allow(clippy::too_many_arguments, reason = "the operands of the formula")]
 pub fn forward(
     simd: Simd,
     phi_q: &[f32],

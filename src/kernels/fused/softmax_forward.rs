@@ -61,7 +61,6 @@ pub fn scratch_len(n_keys: usize, d: usize) -> usize {
 ///
 /// # Panics
 /// If the lengths do not fit together or `scratch` is shorter than [`scratch_len`].
-#[allow(clippy::too_many_arguments, reason = "the operands of the formula")]
 pub fn forward(
     simd: Simd,
     q: &[f32],
