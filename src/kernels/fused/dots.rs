@@ -2,14 +2,19 @@
 
 use pulp::Simd as Vectors;
 
-use super::vector::split;
+use super::{
+    prefetch::{LINE, prefetch},
+    vector::split,
+};
 
-/// `x_a · w_b` for every pair; all rows are equally long.
+/// `x_a · w_b` for every pair; all rows are equally long. What is to be read next, as much as all of `w`, is asked for
+/// on the way.
 #[inline(always)]
 pub(super) fn dots<S: Vectors, const A: usize, const B: usize>(
     simd: S,
     x: [&[f32]; A],
     w: [&[f32]; B],
+    ahead: Option<&[f32]>,
 ) -> [[f32; B]; A] {
     let n = x[0].len();
     let vectors = n / S::F32_LANES;
@@ -25,7 +30,13 @@ pub(super) fn dots<S: Vectors, const A: usize, const B: usize>(
         columns[b] = (&whole[..vectors], tail);
     }
     let mut sums = [[simd.splat_f32s(0.0); B]; A];
+    let lines = (B * S::F32_LANES).div_ceil(LINE);
     for i in 0..vectors {
+        if let Some(ahead) = ahead {
+            for line in 0..lines {
+                prefetch(ahead, (i * lines + line) * LINE);
+            }
+        }
         for b in 0..B {
             let w = columns[b].0[i];
             for a in 0..A {
@@ -63,10 +74,10 @@ pub(super) fn matrix_vector<S: Vectors>(simd: S, weight: &[f32], x: &[f32], out:
             for r in 1..ROWS {
                 rows[r] = &weight[r * d..][..d];
             }
-            out.copy_from_slice(&dots::<S, 1, ROWS>(simd, [x], rows)[0]);
+            out.copy_from_slice(&dots::<S, 1, ROWS>(simd, [x], rows, None)[0]);
         } else {
             for (out, row) in out.iter_mut().zip(weight.chunks_exact(d)) {
-                *out = dots::<S, 1, 1>(simd, [x], [row])[0][0];
+                *out = dots::<S, 1, 1>(simd, [x], [row], None)[0][0];
             }
         }
     }

@@ -7,6 +7,7 @@
 mod dots;
 pub mod features;
 pub mod linear;
+mod prefetch;
 pub mod product;
 pub mod rows;
 pub mod softmax_forward;

@@ -2,7 +2,7 @@
 
 use pulp::Simd as Vectors;
 
-use super::dots::dots;
+use super::{dots::dots, vector::dot};
 use crate::kernels::{Simd, parallel::Columns, parallel::for_each_columns};
 
 /// Rows of the weights that are read together.
@@ -42,6 +42,14 @@ impl pulp::WithSimd for Part<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Vectors>(mut self, simd: S) {
         let (n_in, rows) = (self.n_in, self.x.len() / self.n_in);
+        if rows == 1 {
+            // One row after the other is the order in which memory is fastest.
+            for (i, y) in self.y.row(0).iter_mut().enumerate() {
+                let bias = if self.bias.is_empty() { 0.0 } else { self.bias[i] };
+                *y = dot(simd, &self.weight[i * n_in..][..n_in], self.x) + bias;
+            }
+            return;
+        }
         let mut i = 0;
         while i + WEIGHTS <= self.y.width() {
             let mut weights = [&self.weight[..n_in]; WEIGHTS];
@@ -87,7 +95,9 @@ impl Part<'_, '_> {
         for a in 0..A {
             x[a] = &self.x[(row + a) * self.n_in..][..self.n_in];
         }
-        let dots = dots::<S, A, B>(simd, x, weights);
+        // The first rows of x meet weights that were asked for before, and ask for the next ones.
+        let ahead = if row == 0 && B > 1 { Some(&self.weight[(i + B) * self.n_in..]) } else { None };
+        let dots = dots::<S, A, B>(simd, x, weights, ahead);
         for a in 0..A {
             let y = &mut self.y.row(row + a)[i..i + B];
             for b in 0..B {
