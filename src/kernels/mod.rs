@@ -2,6 +2,9 @@
 //!
 //! These are the plain, portable loops; every faster form is tested against them.
 
+pub mod dense;
+pub mod features;
+pub mod fused;
 pub mod linear;
 mod parallel;
 mod simd;

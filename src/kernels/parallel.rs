@@ -1,6 +1,8 @@
-//! One loop over equal parts of several buffers, on the shared pool when the work pays for waking it.
+//! Loops over equal parts of several buffers, or over the columns of a matrix, on the shared pool when the work pays for waking it.
 
 use std::{
+    marker::PhantomData,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, PoisonError},
 };
@@ -14,7 +16,18 @@ const MIN_PARALLEL_WORK: usize = 128 * 1024;
 #[derive(Clone, Copy)]
 struct Shared(*mut f32, usize);
 
-// SAFETY: only `for_each_part` makes one, from an exclusive borrow that outlives the pool call, and every thread
+impl Shared {
+    /// `length` numbers from the `offset`th on.
+    ///
+    /// # Safety
+    /// The `offset`th lies within the buffer.
+    unsafe fn from(self, offset: usize, length: usize) -> Self {
+        // SAFETY: as asked of the caller.
+        Self(unsafe { self.0.add(offset) }, length)
+    }
+}
+
+// SAFETY: only the loops below make one, from an exclusive borrow that outlives the pool call, and every thread
 // touches disjoint parts of it.
 unsafe impl Send for Shared {}
 // SAFETY: as for Send.
@@ -38,27 +51,95 @@ pub fn for_each_part<const B: usize>(
         assert_eq!(buffer.len() % n, 0, "a buffer of {} numbers has no {n} equal parts", buffer.len());
     }
     let shared = buffers.map(|b| Shared(b.as_mut_ptr(), b.len() / n));
-    let run = |range: std::ops::Range<usize>| {
+    let run = |range: Range<usize>| {
         for i in range {
             // SAFETY: part i of a buffer is [i·len, (i+1)·len), within the borrow since i < n and len·n is its length;
             // each i is handed out once, so no two live parts overlap.
             body(i, shared.map(|Shared(p, len)| unsafe { std::slice::from_raw_parts_mut(p.add(i * len), len) }));
         }
     };
+    on_pool(n, work, run);
+}
+
+/// Hands out `0..n` in ranges, to the pool when `work` is large enough. A panic reaches the caller.
+fn on_pool(n: usize, work: usize, run: impl Fn(Range<usize>) + Sync) {
     if n == 1 || work < MIN_PARALLEL_WORK {
         run(0..n);
-    } else {
-        // The pool must not see a panic: it would refuse all work after it.
-        let panic = Mutex::new(None);
-        barrier_pool().execute_chunked(n, |range| {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(range))) {
-                *panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
-            }
-        });
-        if let Some(payload) = panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            resume_unwind(payload);
-        }
+        return;
     }
+    // The pool must not see a panic: it would refuse all work after it.
+    let panic = Mutex::new(None);
+    barrier_pool().execute_chunked(n, |range| {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(range))) {
+            *panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+        }
+    });
+    if let Some(payload) = panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        resume_unwind(payload);
+    }
+}
+
+/// Some neighbouring columns of a row-major matrix, for one thread to write.
+pub(super) struct Columns<'a> {
+    /// The first row's first number of these columns.
+    start: Shared,
+    /// Numbers from one row to the next.
+    stride: usize,
+    rows: usize,
+    first: usize,
+    matrix: PhantomData<&'a mut [f32]>,
+}
+
+impl Columns<'_> {
+    /// The first column.
+    pub(super) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// How many columns.
+    pub(super) fn width(&self) -> usize {
+        self.start.1
+    }
+
+    /// These columns of one row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows);
+        let Shared(start, width) = self.start;
+        // SAFETY: the row exists and these columns of it lie within the borrow; no other `Columns` holds them, and this
+        // one is borrowed for as long as the row.
+        unsafe { std::slice::from_raw_parts_mut(start.add(row * self.stride), width) }
+    }
+}
+
+/// Cuts the columns of `matrix` (rows, columns) into parts of a multiple of `unit` columns (the last may have fewer) and
+/// calls `body` for each, on the pool when `work` (numbers touched by the whole loop) is large enough.
+///
+/// # Panics
+/// If the matrix has another size.
+pub(super) fn for_each_columns(
+    rows: usize,
+    columns: usize,
+    unit: usize,
+    work: usize,
+    matrix: &mut [f32],
+    body: impl Fn(Columns<'_>) + Sync,
+) {
+    assert_eq!(matrix.len(), rows * columns);
+    if matrix.is_empty() {
+        return;
+    }
+    let shared = Shared(matrix.as_mut_ptr(), columns);
+    on_pool(columns.div_ceil(unit), work, |range| {
+        let (first, end) = (range.start * unit, columns.min(range.end * unit));
+        // SAFETY: `first` is a column of the first row. Ranges are handed out once and do not overlap, so no two parts
+        // hold the same column.
+        let start = unsafe { shared.from(first, end - first) };
+        body(Columns { start, stride: columns, rows, first, matrix: PhantomData });
+    });
 }
 
 #[cfg(test)]
@@ -87,6 +168,26 @@ mod tests {
                 });
                 assert!(b.iter().all(|x| *x == 1.0));
                 assert!(a.iter().enumerate().all(|(j, x)| *x == (j / 3) as f32));
+            }
+        }
+    }
+
+    #[test]
+    fn every_column_is_visited_once_whatever_the_work() {
+        for work in [0, MIN_PARALLEL_WORK] {
+            for (rows, columns, unit) in [(1, 1, 4), (3, 16, 4), (2, 37, 4), (5, 1000, 1), (0, 7, 4), (7, 0, 4)] {
+                let mut matrix = vec![0f32; rows * columns];
+                for_each_columns(rows, columns, unit, work, &mut matrix, |mut part| {
+                    for row in 0..rows {
+                        let first = part.first();
+                        assert!(first.is_multiple_of(unit) && part.width() > 0);
+                        part.row(row)
+                            .iter_mut()
+                            .enumerate()
+                            .for_each(|(i, x)| *x += (row * columns + first + i) as f32);
+                    }
+                });
+                assert!(matrix.iter().enumerate().all(|(i, x)| *x == i as f32), "{rows} x {columns}");
             }
         }
     }

@@ -22,7 +22,14 @@ impl Simd {
     /// Every level that can be had here, the best first: what tests go through.
     #[must_use]
     pub fn levels() -> Vec<Self> {
-        vec![Self::detect(), Self::scalar()]
+        #[allow(unused_mut, reason = "other processors have no level between")]
+        let mut levels = vec![Self::detect()];
+        #[cfg(target_arch = "x86_64")]
+        if let (Arch::V4(_), Some(between)) = (levels[0].0, pulp::x86::V3::try_new()) {
+            levels.push(Self(Arch::V3(between)));
+        }
+        levels.push(Self::scalar());
+        levels
     }
 
     /// Runs `op` compiled for this level.

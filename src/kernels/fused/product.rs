@@ -1,0 +1,108 @@
+//! Products of a few rows with a weight matrix, which is read once: decode is bound by that reading.
+
+use pulp::Simd as Vectors;
+
+use super::{dots::dots, vector::dot};
+use crate::kernels::{Simd, parallel::Columns, parallel::for_each_columns};
+
+/// Rows of the weights that are read together.
+const WEIGHTS: usize = 4;
+
+/// As [`dense::product`](crate::kernels::dense::product), on the pool when the work pays for it.
+///
+/// # Panics
+/// If the lengths do not fit together.
+pub fn product(simd: Simd, x: &[f32], weight: &[f32], bias: &[f32], n_in: usize, y: &mut [f32]) {
+    if x.is_empty() || weight.is_empty() {
+        return;
+    }
+    let (rows, n_out) = (x.len() / n_in, weight.len() / n_in);
+    assert!(x.len() == rows * n_in && weight.len() == n_out * n_in && y.len() == rows * n_out);
+    assert!(bias.is_empty() || bias.len() == n_out);
+    // Parts of whole groups of weight rows, so that only the last may be ragged.
+    for_each_columns(rows, n_out, WEIGHTS, weight.len() * rows, y, |mut columns| {
+        let (first, width) = (columns.first(), columns.width());
+        let weight = &weight[first * n_in..][..width * n_in];
+        let bias = if bias.is_empty() { bias } else { &bias[first..][..width] };
+        simd.run(Part { x, weight, bias, n_in, y: &mut columns });
+    });
+}
+
+struct Part<'a, 'b> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    n_in: usize,
+    y: &'a mut Columns<'b>,
+}
+
+impl pulp::WithSimd for Part<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Vectors>(mut self, simd: S) {
+        let (n_in, rows) = (self.n_in, self.x.len() / self.n_in);
+        if rows == 1 {
+            // One row after the other is the order in which memory is fastest.
+            for (i, y) in self.y.row(0).iter_mut().enumerate() {
+                let bias = if self.bias.is_empty() { 0.0 } else { self.bias[i] };
+                *y = dot(simd, &self.weight[i * n_in..][..n_in], self.x) + bias;
+            }
+            return;
+        }
+        let mut i = 0;
+        while i + WEIGHTS <= self.y.width() {
+            let mut weights = [&self.weight[..n_in]; WEIGHTS];
+            for w in 0..WEIGHTS {
+                weights[w] = &self.weight[(i + w) * n_in..][..n_in];
+            }
+            let mut row = 0;
+            if S::REGISTER_COUNT >= 32 {
+                while row + 4 <= rows {
+                    self.tile::<S, 4, WEIGHTS>(simd, weights, row, i);
+                    row += 4;
+                }
+            }
+            while row + 2 <= rows {
+                self.tile::<S, 2, WEIGHTS>(simd, weights, row, i);
+                row += 2;
+            }
+            if row < rows {
+                self.tile::<S, 1, WEIGHTS>(simd, weights, row, i);
+            }
+            i += WEIGHTS;
+        }
+        while i < self.y.width() {
+            for row in 0..rows {
+                self.tile::<S, 1, 1>(simd, [&self.weight[i * n_in..][..n_in]], row, i);
+            }
+            i += 1;
+        }
+    }
+}
+
+impl Part<'_, '_> {
+    /// `A` rows of x from `row` on with `B` rows of the weights, which are columns of y from `i` on.
+    #[inline(always)]
+    fn tile<S: Vectors, const A: usize, const B: usize>(
+        &mut self,
+        simd: S,
+        weights: [&[f32]; B],
+        row: usize,
+        i: usize,
+    ) {
+        let mut x = [&self.x[..self.n_in]; A];
+        for a in 0..A {
+            x[a] = &self.x[(row + a) * self.n_in..][..self.n_in];
+        }
+        // The first rows of x meet weights that were asked for before, and ask for the next ones.
+        let ahead = if row == 0 && B > 1 { Some(&self.weight[(i + B) * self.n_in..]) } else { None };
+        let dots = dots::<S, A, B>(simd, x, weights, ahead);
+        for a in 0..A {
+            let y = &mut self.y.row(row + a)[i..i + B];
+            for b in 0..B {
+                y[b] = dots[a][b] + if self.bias.is_empty() { 0.0 } else { self.bias[i + b] };
+            }
+        }
+    }
+}
