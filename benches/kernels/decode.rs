@@ -79,7 +79,7 @@ fn linear_step(case: &str, m: usize, batch: usize, states: usize, threads: usize
             if fused {
                 fused::linear::step(simd, q, k, v, 1.0, s, z, NORMALIZER, out);
             } else {
-                linear::step(q, k, v, s, z, NORMALIZER, out);
+                linear::step(linear::Token { phi_q: q, phi_k: k, v, decay: 1.0 }, s, z, NORMALIZER, out);
             }
         });
     };

@@ -47,7 +47,7 @@ pub(crate) fn run(runs: &dyn Fn(&str) -> bool) {
 fn candle<'a>(attention: Box<dyn Attention>, batch: usize, n: usize, width: usize) -> Contender<'a> {
     let tensor =
         |d: usize| Tensor::from_vec(numbers(batch * HEADS * n * d), (batch, HEADS, n, d), &Device::Cpu).unwrap();
-    let qkv = Qkv { q: tensor(width), k: tensor(width), v: tensor(D_HEAD) };
+    let qkv = Qkv { q: tensor(width), k: tensor(width), v: tensor(D_HEAD), gate: None };
     Contender::call("candle", move || _ = black_box(attention.forward(&qkv, &Mask::Causal).unwrap()))
 }
 
@@ -106,7 +106,9 @@ fn linear_forward(case: &str, m: usize, n: usize, batch: usize) {
                 fused::linear::forward(simd, q, k, v, None, s, z, normalizer, out);
             } else {
                 for (t, out) in out.chunks_mut(D_HEAD).enumerate() {
-                    linear::step(&q[t * m..][..m], &k[t * m..][..m], &v[t * D_HEAD..][..D_HEAD], s, z, normalizer, out);
+                    let (phi_q, phi_k) = (&q[t * m..][..m], &k[t * m..][..m]);
+                    let token = linear::Token { phi_q, phi_k, v: &v[t * D_HEAD..][..D_HEAD], decay: 1.0 };
+                    linear::step(token, s, z, normalizer, out);
                 }
             }
         });

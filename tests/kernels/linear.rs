@@ -51,8 +51,8 @@ fn step(way: Option<Simd>, phi: (&[f32], &[f32]), v: &[f32], decay: f32, sums: &
             fused::linear::step(simd, phi.0, phi.1, v, decay, &mut sums.s, &mut sums.z, NORMALIZER, out);
         }
         None => {
-            sums.s.iter_mut().chain(&mut sums.z).for_each(|x| *x *= decay);
-            linear::step(phi.0, phi.1, v, &mut sums.s, &mut sums.z, NORMALIZER, out);
+            let token = linear::Token { phi_q: phi.0, phi_k: phi.1, v, decay };
+            linear::step(token, &mut sums.s, &mut sums.z, NORMALIZER, out);
         }
     }
 }
