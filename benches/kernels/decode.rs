@@ -173,7 +173,8 @@ fn small(case: &str) {
     let (x, weight) = (numbers(n), numbers(m * d));
     let (mut out, mut slow) = (vec![0.0; n], vec![0.0; n]);
     let simd = Simd::detect();
-    let (fast, twin): (Box<dyn FnMut()>, Box<dyn FnMut()>) = match case {
+    type Call<'a> = Box<dyn FnMut() + 'a>;
+    let (fast, twin): (Call<'_>, Call<'_>) = match case {
         "map elu" => (
             Box::new(|| fused::features::elu_plus_one(simd, &x, &mut out)),
             Box::new(|| plain_features::elu_plus_one(&x, &mut slow)),
