@@ -5,7 +5,7 @@ use std::{cell::RefCell, hint::black_box};
 use candle_core::{D, Device, Tensor};
 use t2r::{
     kernels::{
-        Simd, dense, features as plain_features, for_each_part, fused,
+        Aligned, Simd, dense, features as plain_features, for_each_part, fused,
         linear::{self, Normalizer},
         softmax,
     },
@@ -64,7 +64,7 @@ fn stream<'a>(bytes: usize, states: usize, direction: Direction, threads: usize)
 fn linear_step(case: &str, m: usize, batch: usize, states: usize, threads: usize) {
     let parts = batch * HEADS;
     let one = m * (D_HEAD + 1);
-    let sums = RefCell::new(vec![features(parts * one); states]);
+    let sums = RefCell::new(vec![Aligned::from(features(parts * one).as_slice()); states]);
     let (phi, v) = (features(2 * parts * m), numbers(parts * D_HEAD));
     let (phi_q, phi_k) = phi.split_at(parts * m);
     let out = RefCell::new(vec![0.0; parts * D_HEAD]);
@@ -114,7 +114,9 @@ fn linear_step(case: &str, m: usize, batch: usize, states: usize, threads: usize
 
 fn softmax_step(case: &str, t: usize, batch: usize, group: usize, threads: usize) {
     let parts = batch * HEADS;
-    let (q, keys, values) = (numbers(parts * group * D_HEAD), numbers(parts * t * D_HEAD), numbers(parts * t * D_HEAD));
+    let q = numbers(parts * group * D_HEAD);
+    let keys = Aligned::from(numbers(parts * t * D_HEAD).as_slice());
+    let values = keys.clone();
     let out = RefCell::new(vec![0.0; parts * group * D_HEAD]);
     let simd = Simd::detect();
     let step = |fused: bool| {
@@ -149,7 +151,8 @@ fn softmax_step(case: &str, t: usize, batch: usize, group: usize, threads: usize
 }
 
 fn product(case: &str, rows: usize, n_in: usize, n_out: usize, threads: usize) {
-    let (x, weight, bias) = (numbers(rows * n_in), numbers(n_in * n_out), numbers(n_out));
+    let (x, bias) = (numbers(rows * n_in), numbers(n_out));
+    let weight = Aligned::from(numbers(n_in * n_out).as_slice());
     let (mut y, mut plain) = (vec![0.0; rows * n_out], vec![0.0; rows * n_out]);
     let simd = Simd::detect();
     let x_tensor = Tensor::from_slice(&x, (rows, n_in), &Device::Cpu).unwrap();
@@ -167,13 +170,14 @@ fn product(case: &str, rows: usize, n_in: usize, n_out: usize, threads: usize) {
     );
 }
 
+type Call<'a> = Box<dyn FnMut() + 'a>;
+
 /// Kernels of one row, on one thread.
 fn small(case: &str) {
     let (d, m, n) = (64, 32, 4096);
     let (x, weight) = (numbers(n), numbers(m * d));
     let (mut out, mut slow) = (vec![0.0; n], vec![0.0; n]);
     let simd = Simd::detect();
-    type Call<'a> = Box<dyn FnMut() + 'a>;
     let (fast, twin): (Call<'_>, Call<'_>) = match case {
         "map elu" => (
             Box::new(|| fused::features::elu_plus_one(simd, &x, &mut out)),

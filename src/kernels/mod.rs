@@ -1,7 +1,8 @@
 //! Arithmetic on slices: slices in, slices out. Knows no tensor, no parameter and no allocation.
 //!
-//! These are the plain, portable loops; every faster form is tested against them.
+//! The modules here are plain, portable loops; `fused` holds their faster forms, tested by the same suite.
 
+mod aligned;
 pub mod dense;
 pub mod features;
 pub mod fused;
@@ -10,6 +11,7 @@ mod parallel;
 mod simd;
 pub mod softmax;
 
+pub use aligned::Aligned;
 pub use parallel::for_each_part;
 pub use simd::Simd;
 

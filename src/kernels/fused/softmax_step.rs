@@ -2,11 +2,16 @@
 
 use pulp::Simd as Vectors;
 
-use super::vector::{exp, load, map_in_place, maximum, split, store};
+use super::{
+    prefetch::{LINE, prefetch},
+    vector::{exp, load, map_in_place, maximum, split, store},
+};
 use crate::kernels::Simd;
 
 /// Keys scored together before their values are weighted.
 const BLOCK: usize = 64;
+/// Lines of the cache that are asked for ahead of each half of a block.
+const AHEAD: usize = 12;
 /// Keys whose dot products are in flight together.
 const KEYS: usize = 2;
 /// Queries with running sums side by side; a larger group reads its cache once for each so many.
@@ -123,7 +128,15 @@ impl Block<'_> {
     #[inline(always)]
     fn attend<S: Vectors, const G: usize>(&self, simd: S, running: &mut Running, first: usize, out: &mut [f32]) {
         let mut weights = [[0f32; BLOCK]; G];
+        // The first values are wanted once the block is scored, and the next block's first keys once they are added up;
+        // the processor goes on by itself from there.
+        for line in 0..AHEAD {
+            prefetch(self.values, line * LINE);
+        }
         self.score(simd, &mut weights);
+        for line in 0..AHEAD {
+            prefetch(self.keys, self.keys.len() + line * LINE);
+        }
         let n = self.keys.len() / self.d;
         let scale = 1.0 / (self.d as f32).sqrt();
         let mut shrink = [1f32; G];
