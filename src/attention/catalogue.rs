@@ -92,6 +92,15 @@ pub fn is_hybrid(spec: &VariantSpec) -> bool {
     spec.name.starts_with(HYBRID)
 }
 
+/// Whether the variant runs by fused kernels, feature map included.
+#[must_use]
+pub fn has_fused_form(spec: &VariantSpec) -> bool {
+    match map_of(&spec.name) {
+        Some(entry) => entry.fused && !is_hybrid(spec),
+        None => true,
+    }
+}
+
 /// Whether the variant has no bidirectional and no cross form.
 #[must_use]
 pub fn looks_back_only(spec: &VariantSpec) -> bool {

@@ -11,7 +11,7 @@ use super::{
     oracle::Weights,
     pace::{NOTHING, Pace},
 };
-use crate::kernels::{self, for_each_part, linear::Normalizer};
+use crate::kernels::{self, Kernels, for_each_part, linear::Normalizer};
 
 /// `out_i = (Σ_{j in window} a_ij v_j + γ Σ_{j before} φ(q_i)·φ(k_j) v_j) / (Σ_{j in window} a_ij + γ Σ_{j before}
 /// φ(q_i)·φ(k_j))`, a_ij = exp(q_i·k_j/√d − c_i), c_i the window's largest score, γ ≥ 0 learned per query head.
@@ -134,7 +134,7 @@ impl Attention for HybridAttention {
         self.empty(batch, dtype, device)
     }
 
-    fn stepper(&self) -> Result<Box<dyn Stepper>> {
+    fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(HybridStepper {
             heads: self.heads,
             softmax: SoftmaxAttention::window_of_hybrid(self.heads, self.window),
@@ -144,7 +144,7 @@ impl Attention for HybridAttention {
             scaled: self.scaled,
             gamma: to_slice(&self.gamma)?.iter().map(|g| g.max(0.0)).collect(),
             window: self.window,
-            map: self.map.on_slices()?,
+            map: self.map.on_slices(kernels)?,
         }))
     }
 

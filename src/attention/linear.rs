@@ -5,11 +5,12 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use super::{
     Attention, Heads, Mask, Qkv, Recurrent, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
     feature_map::{At, FeatureMap, Features, Rows, Side, SliceMap},
+    infer,
     oracle::Weights,
     pace::{NOTHING, Pace},
     softmax::padding,
 };
-use crate::kernels::{self, for_each_part, linear::Normalizer};
+use crate::kernels::{self, Kernels, Simd, for_each_part, linear::Normalizer};
 
 /// Tokens whose mutual weights are in memory together in the causal forward.
 pub const CHUNK: usize = 64;
@@ -258,7 +259,18 @@ impl Attention for LinearAttention {
         Ok(TensorState::Recurrent { sums, level, position: 0 })
     }
 
-    fn stepper(&self) -> Result<Box<dyn Stepper>> {
+    fn infer(&self, qkv: &Qkv, mask: &Mask, simd: Simd) -> Result<Tensor> {
+        let s = Sizes::of(qkv, self.heads, self.map.input_dim())?;
+        within(self.map.as_ref(), s.n.max(s.source))?;
+        match mask {
+            Mask::Causal => s.require_square()?,
+            Mask::Full { .. } if self.gated => return Err(StepError::LooksBackOnly.into()),
+            Mask::Full { .. } => {}
+        }
+        infer::linear(self.heads, self.map.as_ref(), self.gated, qkv, mask, simd)
+    }
+
+    fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(LinearStepper {
             heads: self.heads,
             input_dim: self.map.input_dim(),
@@ -267,7 +279,8 @@ impl Attention for LinearAttention {
             max_len: self.map.max_len(),
             gated: self.gated,
             scaled: self.scaled,
-            map: self.map.on_slices()?,
+            map: self.map.on_slices(kernels)?,
+            kernels,
         }))
     }
 
@@ -281,6 +294,7 @@ impl Attention for LinearAttention {
 }
 
 struct LinearStepper {
+    kernels: Kernels,
     heads: Heads,
     input_dim: usize,
     feature_dim: usize,
@@ -299,7 +313,7 @@ pub(super) fn raise(level: &mut f32, log_scale: f32) -> (f32, f32) {
     ((before - *level).exp(), (log_scale - *level).exp())
 }
 
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
@@ -344,7 +358,7 @@ impl Stepper for LinearStepper {
                 phi_k.iter_mut().for_each(|phi| *phi *= gain);
             }
             let token = kernels::linear::Token { phi_q, phi_k, v: &token.v[i * d..][..d], decay };
-            kernels::linear::step(token, s, z, self.normalizer, out);
+            self.kernels.linear_step(token, s, z, self.normalizer, out);
         });
         Ok(())
     }

@@ -4,10 +4,12 @@
 mod catalogue;
 pub mod feature_map;
 mod hybrid;
+mod infer;
 mod linear;
 mod none;
 pub mod oracle;
 mod pace;
+mod slices;
 mod softmax;
 mod state;
 mod stepper;
@@ -16,18 +18,20 @@ mod tensor_state;
 use candle_core::{Device, Result, Tensor};
 
 pub use catalogue::{
-    ResolveRequest, Resolved, StateBytes, VariantInfo, is_hybrid, looks_back_only, map_of, max_len, memory_bytes,
+    ResolveRequest, Resolved, StateBytes, VariantInfo, has_fused_form, is_hybrid, looks_back_only, map_of, max_len, memory_bytes,
     resolve, state_bytes, variants, window_of,
 };
 pub use hybrid::HybridAttention;
 pub use linear::{CHUNK, LinearAttention};
 pub use none::NoAttention;
+pub(crate) use slices::with_slices;
 pub use softmax::SoftmaxAttention;
 pub use state::{KvCache, Recurrent, Source, State};
 pub use stepper::{StepError, StepResult, Stepper, Token};
 pub use tensor_state::TensorState;
 
 use crate::{
+    kernels::{Kernels, Simd},
     params::{Init, Params},
     spec::{DType, VariantSpec},
 };
@@ -124,11 +128,27 @@ pub trait Attention: Send + Sync {
         device: &Device,
     ) -> Result<TensorState>;
 
-    /// The decode step on CPU slices, with a copy of the parameters as they are now.
+    /// The decode step on CPU slices by the plain loops, with a copy of the parameters as they are now.
     ///
     /// # Errors
     /// If parameters cannot be read back.
-    fn stepper(&self) -> Result<Box<dyn Stepper>>;
+    fn stepper(&self) -> Result<Box<dyn Stepper>> {
+        self.stepper_by(Kernels::Plain)
+    }
+
+    /// The same by kernels of choice.
+    ///
+    /// # Errors
+    /// If parameters cannot be read back.
+    fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>>;
+
+    /// [`forward`](Attention::forward) by fused kernels: f32 on the CPU, without a gradient.
+    ///
+    /// # Errors
+    /// As `forward`, and for variants and devices without a fused form.
+    fn infer(&self, _qkv: &Qkv, _mask: &Mask, _simd: Simd) -> Result<Tensor> {
+        candle_core::bail!("the variant has no fused form over a whole sequence")
+    }
 
     /// Whether the layer wants [`Qkv::gate`].
     fn gated(&self) -> bool {

@@ -4,6 +4,8 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::{Attention, Heads, Mask, Qkv, Sizes, State, StepResult, Stepper, TensorState, Token, oracle::Weights};
 
+use crate::kernels::{Kernels, Simd};
+
 /// `out = 0`: what a layer's residual stream and feed-forward block do alone.
 #[derive(Debug, Clone, Copy)]
 pub struct NoAttention {
@@ -41,7 +43,11 @@ impl Attention for NoAttention {
         Ok(TensorState::Empty)
     }
 
-    fn stepper(&self) -> Result<Box<dyn Stepper>> {
+    fn infer(&self, qkv: &Qkv, mask: &Mask, _: Simd) -> Result<Tensor> {
+        self.forward(qkv, mask)
+    }
+
+    fn stepper_by(&self, _: Kernels) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(*self))
     }
 }

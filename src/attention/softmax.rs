@@ -4,9 +4,10 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::{
     Attention, Heads, KvCache, Mask, Qkv, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
+    infer,
     oracle::Weights,
 };
-use crate::kernels::{self, for_each_part};
+use crate::kernels::{Kernels, Simd, for_each_part};
 
 /// Queries whose scores are in memory together; keeps the scores at block × n instead of n × n.
 const QUERY_BLOCK: usize = 256;
@@ -22,24 +23,25 @@ pub struct SoftmaxAttention {
     window: Option<usize>,
     /// Whether the sums go under a denominator with others, where the largest score does not cancel.
     shares_denominator: bool,
+    kernels: Kernels,
 }
 
 impl SoftmaxAttention {
     /// Attention over all tokens.
     #[must_use]
     pub fn full(heads: Heads) -> Self {
-        Self { heads, window: None, shares_denominator: false }
+        Self { heads, window: None, shares_denominator: false, kernels: Kernels::Plain }
     }
 
     /// Causal attention over the last `window` tokens.
     #[must_use]
     pub fn window(heads: Heads, window: usize) -> Self {
-        Self { heads, window: Some(window), shares_denominator: false }
+        Self { heads, window: Some(window), shares_denominator: false, kernels: Kernels::Plain }
     }
 
     /// The window of a hybrid.
     pub(super) fn window_of_hybrid(heads: Heads, window: usize) -> Self {
-        Self { heads, window: Some(window), shares_denominator: true }
+        Self { heads, window: Some(window), shares_denominator: true, kernels: Kernels::Plain }
     }
 
     /// Slots for `capacity` tokens, and whether the oldest makes room for the newest: a window keeps no more than w.
@@ -205,8 +207,18 @@ impl Attention for SoftmaxAttention {
         TensorState::kv_cache((batch, n_kv_heads, capacity, head_dim), rolling, dtype, device)
     }
 
-    fn stepper(&self) -> Result<Box<dyn Stepper>> {
-        Ok(Box::new(*self))
+    fn infer(&self, qkv: &Qkv, mask: &Mask, simd: Simd) -> Result<Tensor> {
+        let s = Sizes::of(qkv, self.heads, self.heads.head_dim)?;
+        match mask {
+            Mask::Causal => s.require_square()?,
+            Mask::Full { .. } if self.window.is_some() => return Err(StepError::LooksBackOnly.into()),
+            Mask::Full { .. } => {}
+        }
+        infer::softmax(self.heads, self.window, qkv, mask, simd)
+    }
+
+    fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>> {
+        Ok(Box::new(Self { kernels, ..*self }))
     }
 }
 
@@ -243,10 +255,8 @@ impl Stepper for SoftmaxAttention {
         for_each_part(parts, work, [keys, values, out], |i, [keys, values, out]| {
             keys[slot * d..][..d].copy_from_slice(&token.k[i * d..][..d]);
             values[slot * d..][..d].copy_from_slice(&token.v[i * d..][..d]);
-            let queries = token.q[i * group * d..][..group * d].chunks_exact(d);
-            for (q, out) in queries.zip(out.chunks_exact_mut(d)) {
-                kernels::softmax::step(q, &keys[..held * d], &values[..held * d], out);
-            }
+            let q = &token.q[i * group * d..][..group * d];
+            self.kernels.softmax_step(group, q, &keys[..held * d], &values[..held * d], out);
         });
         Ok(())
     }
@@ -258,10 +268,8 @@ impl Stepper for SoftmaxAttention {
         let work = 2 * n_kv_heads * group * d * source.lengths.iter().sum::<usize>();
         for_each_part(parts, work, [out], |i, [out]| {
             let (first, len) = (i * source.padded * d, source.lengths[i / n_kv_heads] * d);
-            let queries = q[i * group * d..][..group * d].chunks_exact(d);
-            for (q, out) in queries.zip(out.chunks_exact_mut(d)) {
-                kernels::softmax::step(q, &source.keys[first..][..len], &source.values[first..][..len], out);
-            }
+            let (keys, values) = (&source.keys[first..][..len], &source.values[first..][..len]);
+            self.kernels.softmax_step(group, &q[i * group * d..][..group * d], keys, values, out);
         });
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{heads, layer, prefill, train, translate, whole_model};
+use super::{fused::kernels, heads, layer, prefill, train, translate, whole_model};
 use crate::{
     attention::{
         CHUNK, Mask, Stepper, Token,
@@ -68,12 +68,12 @@ fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
     let window = window_of(&cell.variant).unwrap_or(0);
     let n = cell.seq_len.min(CHUNK.max(window) + BEYOND).min(MAX_TOKENS);
     let (attention, params) = layer::build(cell, device)?;
-    let stepper = attention.stepper()?;
+    let stepper = attention.stepper_by(kernels(cell))?;
     let parts = layer::inputs(cell, batch, n, stepper.as_ref(), "check");
     let qkv = layer::qkv(&parts, cell, device)?;
     let mask = if cell.causal { Mask::Causal } else { Mask::Full { source_lengths: None } };
     let out = match cell.workload {
-        Workload::Forward => attention.forward(&qkv, &mask)?,
+        Workload::Forward => layer::whole(attention.as_ref(), cell, &qkv, &mask)?,
         _ if matches!(device, Device::Cpu) => folded(cell, &parts, batch, n, stepper.as_ref())?,
         _ => {
             let mut state = attention.tensor_state(batch, n, tensor_dtype(cell.dtype), device)?;
@@ -126,7 +126,7 @@ fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;
     let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;
-    let mut session = Session::new(&model, batch, n)?;
+    let mut session = Session::by(&model, batch, n, kernels(cell))?;
     let mut steps = Vec::with_capacity(n);
     for t in 0..n {
         let now: Vec<u32> = (0..batch).map(|b| ids[b * n + t]).collect();

@@ -3,12 +3,15 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::{
-    Visiting, costs, heads,
+    Visiting, costs,
+    fused::kernels,
+    heads,
     memory::{Watch, allocated_by},
     resolved,
 };
 use crate::{
     attention::{self, Attention, Heads, Mask, Qkv, Stepper, TensorState, Token, tensor_dtype},
+    kernels::Kernels,
     measure::{Block, Ended, Schedule, sample},
     params::{Init, Params, draw, named_rng},
     spec::Cell,
@@ -60,7 +63,7 @@ pub(super) fn qkv(inputs: &Inputs, cell: &Cell, device: &Device) -> Result<Qkv> 
 pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
     let watch = Watch::start(visit.device);
     let (layer, _params) = build(cell, visit.device)?;
-    let stepper = layer.stepper()?;
+    let stepper = layer.stepper_by(kernels(cell))?;
     let token = inputs(cell, cell.batch_size, 1, stepper.as_ref(), "token");
     if matches!(visit.device, Device::Cpu) {
         return step_on_slices(cell, cache_bytes, visit, stepper.as_ref(), &token, watch);
@@ -115,6 +118,14 @@ fn step_on_slices(
     })
 }
 
+/// The cell's form of the layer over a whole sequence.
+pub(super) fn whole(layer: &dyn Attention, cell: &Cell, qkv: &Qkv, mask: &Mask) -> Result<Tensor> {
+    match kernels(cell) {
+        Kernels::Plain => layer.forward(qkv, mask),
+        Kernels::Fused(simd) => layer.infer(qkv, mask, simd),
+    }
+}
+
 /// The layer over a whole sequence.
 pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
     let watch = Watch::start(visit.device);
@@ -133,7 +144,7 @@ pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Re
     let mask = if cell.causal { Mask::Causal } else { Mask::Full { source_lengths: None } };
     let mut next = 0;
     measure(visit, watch, None, &mut || {
-        layer.forward(&copies[next], &mask)?;
+        whole(layer.as_ref(), cell, &copies[next], &mask)?;
         next = (next + 1) % n;
         Ok(())
     })

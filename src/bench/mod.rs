@@ -4,6 +4,7 @@ mod check;
 mod costs;
 mod device;
 mod dump;
+mod fused;
 mod gpu;
 mod layer;
 mod memory;
@@ -50,6 +51,7 @@ impl Executor for Bench {
         costs::positions_known(cell)?;
         costs::all_learns(cell)?;
         costs::has_cross_form(cell)?;
+        fused::has_form(cell)?;
         costs::predict(cell, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
     }
 

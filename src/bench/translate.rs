@@ -5,6 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use super::{
     Visiting,
     check::{Checked, compare, dumped, small_model, tolerance},
+    fused::kernels,
     memory::{Watch, allocated_by},
     whole_model::{Generation, SPARE, first_ids, generation, random_ids, setup, warm_up},
 };
@@ -37,12 +38,12 @@ pub(super) fn translate(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let begun = visit.clock.now();
     let is_over = || (visit.stop)() || visit.clock.now() - begun >= visit.request.cell_timeout;
     let room = SPARE.min(n);
-    let mut short = Session::translating(&model, room, &model.encode(&source, None)?)?;
+    let mut short = Session::translating(&model, room, &model.encode(&source, None)?, kernels(cell))?;
     let warm = warm_up(&mut short, room, cell, visit, &mut watch)?;
     drop(short);
     let start = visit.clock.now();
     let encoded = model.encode(&source, None)?;
-    let mut session = Session::translating(&model, n, &encoded)?;
+    let mut session = Session::translating(&model, n, &encoded, kernels(cell))?;
     visit.device.synchronize()?;
     let encoding = (visit.clock.now() - start).as_nanos() as f64;
     let Generation { tokens, reached } = generation(&mut session, first_ids(cell), n, visit.clock, &is_over)?;
@@ -102,7 +103,8 @@ pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     let tensor = |ids: &[u32], n: usize| Tensor::from_slice(ids, (batch, n), device);
     let (source, ids) = (tensor(&source, padded)?, tensor(&target, n)?);
     let parallel = model.forward(&source, Some(&lengths), &ids)?;
-    let mut session = Session::translating(&model, n, &model.encode(&source, Some(&lengths))?)?;
+    let encoded = model.encode(&source, Some(&lengths))?;
+    let mut session = Session::translating(&model, n, &encoded, kernels(cell))?;
     let mut steps = Vec::with_capacity(n);
     for t in 0..n {
         let now: Vec<u32> = target.chunks(n).map(|row| row[t]).collect();

@@ -4,7 +4,9 @@ use candle_core::Result;
 use rand::Rng;
 
 use super::{
-    Visiting, cross, heads, layer,
+    Visiting, cross,
+    fused::kernels,
+    heads, layer,
     memory::{Watch, allocated_by},
     resolved,
 };
@@ -63,7 +65,7 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let capacity = depth + n_gen + SPARE;
     let model = model(cell, capacity, visit)?;
     let state_bytes = state_bytes(&model, cell.batch_size, depth)?;
-    let mut session = Session::new(&model, cell.batch_size, capacity)?;
+    let mut session = Session::by(&model, cell.batch_size, capacity, kernels(cell))?;
     session.fill(depth, &layer::tile(cell))?;
     let mut ids = first_ids(cell);
     let mut step = |session: &mut Session<'_>| -> Result<()> {
@@ -163,10 +165,10 @@ pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measu
     let begun = visit.clock.now();
     let is_over = || (visit.stop)() || visit.clock.now() - begun >= visit.request.cell_timeout;
     let room = SPARE.min(model.setup().max_len);
-    let mut short = Session::new(&model, cell.batch_size, room)?;
+    let mut short = Session::by(&model, cell.batch_size, room, kernels(cell))?;
     let warm = warm_up(&mut short, room, cell, visit, &mut watch)?;
     drop(short);
-    let mut session = Session::new(&model, cell.batch_size, longest + prompt)?;
+    let mut session = Session::by(&model, cell.batch_size, longest + prompt, kernels(cell))?;
     let mut ids = first_ids(cell);
     if !is_over() {
         ids = greedy(&session.prefill(&random_ids(cell, prompt))?)?;

@@ -3,6 +3,7 @@
 //! The modules here are plain, portable loops; `fused` holds their faster forms, tested by the same suite.
 
 mod aligned;
+mod choice;
 pub mod dense;
 pub mod features;
 pub mod fused;
@@ -12,6 +13,7 @@ mod simd;
 pub mod softmax;
 
 pub use aligned::Aligned;
+pub use choice::Kernels;
 pub use parallel::for_each_part;
 pub use simd::Simd;
 

@@ -18,8 +18,8 @@ pub struct Block {
     pub attention: AttentionLayer,
     /// Over a source.
     pub cross: Option<AttentionLayer>,
-    ffn_norm: NormLayer,
-    ffn: FeedForward,
+    pub(super) ffn_norm: NormLayer,
+    pub(super) ffn: FeedForward,
 }
 
 impl Block {

@@ -1,9 +1,12 @@
 //! What one attention layer keeps between tokens: slices with a stepper on the CPU in f32, tensors elsewhere.
 
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::decoder::Decoder;
-use crate::attention::{Attention, Qkv, State, Stepper, TensorState, Token};
+use crate::{
+    attention::{Attention, Qkv, State, Stepper, TensorState, Token, with_slices},
+    kernels::Kernels,
+};
 
 pub(super) enum LayerState {
     Slices { stepper: Box<dyn Stepper>, state: State, scratch: Vec<f32> },
@@ -16,22 +19,34 @@ fn on_slices(model: &Decoder) -> bool {
 
 impl LayerState {
     /// Empty, with room for `capacity` tokens.
-    pub(super) fn empty(model: &Decoder, attention: &dyn Attention, batch: usize, capacity: usize) -> Result<Self> {
+    pub(super) fn empty(
+        model: &Decoder,
+        attention: &dyn Attention,
+        batch: usize,
+        capacity: usize,
+        kernels: Kernels,
+    ) -> Result<Self> {
         if !on_slices(model) {
             let state = attention.tensor_state(batch, capacity, model.dtype(), model.device())?;
             return Ok(Self::Tensors(state));
         }
-        let stepper = attention.stepper()?;
+        let stepper = attention.stepper_by(kernels)?;
         let (state, scratch) = (stepper.state(batch, capacity), vec![0.0; stepper.scratch_len(batch)]);
         Ok(Self::Slices { stepper, state, scratch })
     }
 
     /// The memory of a source, to be read and never changed.
-    pub(super) fn memory(model: &Decoder, attention: &dyn Attention, batch: usize, of: TensorState) -> Result<Self> {
+    pub(super) fn memory(
+        model: &Decoder,
+        attention: &dyn Attention,
+        batch: usize,
+        of: TensorState,
+        kernels: Kernels,
+    ) -> Result<Self> {
         if !on_slices(model) {
             return Ok(Self::Tensors(of));
         }
-        let stepper = attention.stepper()?;
+        let stepper = attention.stepper_by(kernels)?;
         let scratch = vec![0.0; stepper.scratch_len(batch)];
         Ok(Self::Slices { stepper, state: State::of_source(&of)?, scratch })
     }
@@ -98,17 +113,4 @@ impl LayerState {
 fn as_tensor(mixed: &[f32], q: &Tensor) -> Result<Tensor> {
     let (batch, h, _, _) = q.dims4()?;
     Tensor::from_slice(mixed, (batch, h, 1, mixed.len() / (batch * h).max(1)), q.device())
-}
-
-/// Lends the numbers of contiguous f32 CPU tensors; copies nothing.
-fn with_slices<const N: usize, T>(tensors: [&Tensor; N], body: impl FnOnce([&[f32]; N]) -> Result<T>) -> Result<T> {
-    let guards = tensors.map(Tensor::storage_and_layout);
-    let mut slices: [&[f32]; N] = [&[]; N];
-    for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
-        *slice = match (&**storage, layout.contiguous_offsets()) {
-            (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => &data[start..end],
-            _ => candle_core::bail!("a step on slices needs contiguous f32 tensors on the CPU"),
-        };
-    }
-    body(slices)
 }

@@ -3,6 +3,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use crate::{
+    attention::with_slices,
+    kernels::{Simd, fused::rows},
     params::{Init, Params},
     spec::{Activation, Norm},
 };
@@ -98,6 +100,23 @@ impl NormLayer {
     }
 }
 
+impl NormLayer {
+    /// The same for rows of f32 on the CPU, x (rows, d_model), by fused kernels.
+    pub(super) fn on_rows(&self, simd: Simd, x: &[f32], out: &mut [f32]) -> Result<()> {
+        let width = self.gain.dim(0)?;
+        let bias = self.bias.as_ref().unwrap_or(&self.gain);
+        with_slices([&self.gain, bias], |[gain, bias]| {
+            for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+                match self.kind {
+                    Norm::LayerNorm => rows::layer_norm(simd, x, gain, bias, NORM_EPSILON as f32, out),
+                    Norm::RmsNorm => rows::rms_norm(simd, x, gain, NORM_EPSILON as f32, out),
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
 /// `down(act(up(x)))`, or `down(silu(gate(x)) · up(x))` for SwiGLU (Shazeer 2020).
 #[derive(Debug, Clone)]
 pub struct FeedForward {
@@ -154,7 +173,7 @@ fn sinusoid(position: usize, i: usize, width: usize) -> f64 {
 }
 
 /// Angle of rotary pair `i` of a head of width `d` at `position`.
-fn rotary_angle(position: usize, i: usize, d: usize) -> f64 {
+pub(super) fn rotary_angle(position: usize, i: usize, d: usize) -> f64 {
     position as f64 * ROTARY_BASE.powf(-2.0 * i as f64 / d as f64)
 }
 

@@ -3,6 +3,7 @@
 mod attention_layer;
 mod block;
 mod decoder;
+mod fused_step;
 mod layer_state;
 mod layers;
 pub mod oracle;

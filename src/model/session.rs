@@ -5,16 +5,17 @@ use candle_core::{Result, Tensor};
 use super::{
     attention_layer::Encoded,
     decoder::{Decoder, greedy},
+    fused_step::Workspace,
     layer_state::LayerState,
     translator::Translator,
 };
-use crate::attention::Heads;
+use crate::{attention::Heads, kernels::Kernels};
 
 /// What the layers of one block keep.
-struct BlockState {
-    attention: LayerState,
+pub(super) struct BlockState {
+    pub(super) attention: LayerState,
     /// Of the source.
-    cross: Option<LayerState>,
+    pub(super) cross: Option<LayerState>,
 }
 
 /// A batch of sequences being decoded with one model.
@@ -25,6 +26,8 @@ pub struct Session<'a> {
     capacity: usize,
     position: usize,
     mixed: Vec<f32>,
+    /// Where steps are fused.
+    workspace: Option<Workspace>,
 }
 
 impl<'a> Session<'a> {
@@ -33,32 +36,56 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Where the device has no memory for the states, and for a model that wants a source.
     pub fn new(model: &'a Decoder, batch: usize, capacity: usize) -> Result<Self> {
-        Self::with_source(model, batch, capacity, None)
+        Self::with_source(model, batch, capacity, None, Kernels::Plain)
+    }
+
+    /// The same by kernels of choice; with fused ones a step has no tensor operation in it.
+    ///
+    /// # Errors
+    /// As [`Session::new`], and for fused kernels anywhere but in f32 on the CPU.
+    pub fn by(model: &'a Decoder, batch: usize, capacity: usize, kernels: Kernels) -> Result<Self> {
+        Self::with_source(model, batch, capacity, None, kernels)
     }
 
     /// The same over encoded sources, one per sequence, which every cross-attention layer absorbs here.
     ///
     /// # Errors
     /// As [`Session::new`], and for variants that have no cross form.
-    pub fn translating(model: &'a Translator, capacity: usize, source: &Encoded) -> Result<Self> {
-        Self::with_source(&model.decoder, source.hidden.dim(0)?, capacity, Some(source))
+    pub fn translating(
+        model: &'a Translator,
+        capacity: usize,
+        source: &Encoded,
+        kernels: Kernels,
+    ) -> Result<Self> {
+        Self::with_source(&model.decoder, source.hidden.dim(0)?, capacity, Some(source), kernels)
     }
 
-    fn with_source(model: &'a Decoder, batch: usize, capacity: usize, source: Option<&Encoded>) -> Result<Self> {
+    fn with_source(
+        model: &'a Decoder,
+        batch: usize,
+        capacity: usize,
+        source: Option<&Encoded>,
+        kernels: Kernels,
+    ) -> Result<Self> {
         let mut blocks = Vec::with_capacity(model.blocks.len());
         for block in &model.blocks {
-            let attention = LayerState::empty(model, block.attention.attention.as_ref(), batch, capacity)?;
+            let attention = LayerState::empty(model, block.attention.attention.as_ref(), batch, capacity, kernels)?;
             let cross = match (&block.cross, source) {
                 (None, _) => None,
                 (Some(cross), Some(source)) => {
-                    Some(LayerState::memory(model, cross.attention.as_ref(), batch, cross.absorb(source)?)?)
+                    Some(LayerState::memory(model, cross.attention.as_ref(), batch, cross.absorb(source)?, kernels)?)
                 }
                 (Some(_), None) => candle_core::bail!("a model with cross-attention got no source"),
             };
             blocks.push(BlockState { attention, cross });
         }
         let Heads { n_heads, head_dim, .. } = model.setup.heads;
-        Ok(Self { model, blocks, batch, capacity, position: 0, mixed: vec![0.0; batch * n_heads * head_dim] })
+        let workspace = match kernels {
+            Kernels::Plain => None,
+            Kernels::Fused(simd) => Some(Workspace::new(model, batch, simd)),
+        };
+        let mixed = vec![0.0; batch * n_heads * head_dim];
+        Ok(Self { model, blocks, batch, capacity, position: 0, mixed, workspace })
     }
 
     /// Tokens each sequence holds.
@@ -100,6 +127,11 @@ impl<'a> Session<'a> {
         let model = self.model;
         if ids.len() != self.batch {
             candle_core::bail!("{} ids for a batch of {}", ids.len(), self.batch);
+        }
+        if let Some(workspace) = &mut self.workspace {
+            workspace.step(model, &mut self.blocks, ids, self.position)?;
+            self.position += 1;
+            return Tensor::from_slice(&workspace.logits, (self.batch, model.setup.shape.vocab_size), model.device());
         }
         let ids = Tensor::from_slice(ids, (self.batch, 1), model.device())?;
         let rotary = model.rotary(self.position, 1)?;
@@ -166,6 +198,12 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`Session::step`].
     pub fn step_greedy(&mut self, ids: &[u32]) -> Result<Vec<u32>> {
-        greedy(&self.step(ids)?)
+        let Some(workspace) = &mut self.workspace else { return greedy(&self.step(ids)?) };
+        if ids.len() != self.batch {
+            candle_core::bail!("{} ids for a batch of {}", ids.len(), self.batch);
+        }
+        workspace.step(self.model, &mut self.blocks, ids, self.position)?;
+        self.position += 1;
+        Ok(workspace.greedy())
     }
 }

@@ -75,6 +75,8 @@ words! {
     Implementation("implementation") {
         /// Plain, readable loops and tensor operations.
         Reference = "reference",
+        /// Kernels at the speed of the machine (f32 on the CPU).
+        Fused = "fused",
     }
 }
 

@@ -3,7 +3,8 @@
 
 use candle_core::{DType, Device};
 use t2r::{
-    attention::{Heads, ResolveRequest, Token, build, resolve, state_bytes, variants},
+    attention::{Heads, ResolveRequest, Resolved, Token, build, has_fused_form, resolve, state_bytes, variants},
+    kernels::{Kernels, Simd},
     measure::{CountingAllocator, allocation_count, live_bytes},
     params::Params,
     spec::{DType as Words, VariantSpec},
@@ -14,38 +15,40 @@ static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 #[test]
 fn states_take_what_is_predicted_and_a_thousand_steps_nothing() {
-    // Large enough that the steps go to the pool: 4 sequences of 8 heads of 64, 128 features.
-    let heads = Heads { n_heads: 8, n_kv_heads: 8, head_dim: 64 };
     for info in variants() {
         let request = ResolveRequest { head_dim: 64, feature_dim: Some(128), can_merge: true, causal: true };
         let resolved = resolve(&VariantSpec::new(&info.name), request).unwrap();
-        let mut params = Params::frozen(&Device::Cpu, DType::F32, 1);
-        let stepper = build(&resolved, heads, &mut params, "layer").unwrap().stepper().unwrap();
-        let (mut state, mut scratch) = (stepper.state(4, 1100), vec![0.0; stepper.scratch_len(4)]);
-        let (input, gate) = (vec![0.5f32; 4 * 8 * stepper.input_dim()], [0.5f32; 4 * 8]);
-        let (v, mut out) = (vec![0.5f32; 4 * 8 * 64], vec![0.0; 4 * 8 * 64]);
-        for len in [1, 63, 64, 65, 1100] {
-            let before = live_bytes().expect("the counting allocator is installed");
-            let state = stepper.state(4, len);
-            let allocated = live_bytes().unwrap() - before;
-            assert_eq!(
-                Some(allocated),
-                state_bytes(&resolved, heads, 4, len, Words::F32).unwrap().total(),
-                "{} at {len}",
-                info.name
-            );
-            drop(state);
+        one_variant(&resolved, Kernels::Plain);
+        if has_fused_form(&resolved.spec) {
+            one_variant(&resolved, Kernels::Fused(Simd::detect()));
         }
-        let mut run = |n: usize| {
-            for _ in 0..n {
-                stepper
-                    .step(Token { q: &input, k: &input, v: &v, gate: &gate }, &mut state, &mut scratch, &mut out)
-                    .unwrap();
-            }
-        };
-        run(50); // the pool starts with the first
-        let before = allocation_count().expect("the counting allocator is installed");
-        run(1000);
-        assert_eq!(allocation_count().unwrap() - before, 0, "{}", info.name);
     }
+}
+
+fn one_variant(resolved: &Resolved, kernels: Kernels) {
+    // Large enough that the steps go to the pool: 4 sequences of 8 heads of 64, 128 features.
+    let heads = Heads { n_heads: 8, n_kv_heads: 8, head_dim: 64 };
+    let what = format!("{} {kernels:?}", resolved.spec);
+    let mut params = Params::frozen(&Device::Cpu, DType::F32, 1);
+    let stepper = build(resolved, heads, &mut params, "layer").unwrap().stepper_by(kernels).unwrap();
+    let (mut state, mut scratch) = (stepper.state(4, 1100), vec![0.0; stepper.scratch_len(4)]);
+    let (input, gate) = (vec![0.5f32; 4 * 8 * stepper.input_dim()], [0.5f32; 4 * 8]);
+    let (v, mut out) = (vec![0.5f32; 4 * 8 * 64], vec![0.0; 4 * 8 * 64]);
+    for len in [1, 63, 64, 65, 1100] {
+        let before = live_bytes().expect("the counting allocator is installed");
+        let state = stepper.state(4, len);
+        let allocated = live_bytes().unwrap() - before;
+        assert_eq!(Some(allocated), state_bytes(resolved, heads, 4, len, Words::F32).unwrap().total(), "{what} at {len}");
+        drop(state);
+    }
+    let mut run = |n: usize| {
+        for _ in 0..n {
+            let token = Token { q: &input, k: &input, v: &v, gate: &gate };
+            stepper.step(token, &mut state, &mut scratch, &mut out).unwrap();
+        }
+    };
+    run(50); // the pool starts with the first
+    let before = allocation_count().expect("the counting allocator is installed");
+    run(1000);
+    assert_eq!(allocation_count().unwrap() - before, 0, "{what}");
 }

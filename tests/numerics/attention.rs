@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use t2r::{
-    attention::{CHUNK, Heads, Mask, Qkv, state_bytes},
+    attention::{CHUNK, Heads, Mask, Qkv, has_fused_form, state_bytes},
+    kernels::{Kernels, Simd},
     spec::{DType as Words, VariantSpec},
 };
 
@@ -18,6 +19,11 @@ const HEADS: [Heads; 3] = [
     Heads { n_heads: 3, n_kv_heads: 1, head_dim: 17 },
 ];
 
+/// Levels of vector instructions that the variant has a fused form for.
+fn fused_levels(spec: &VariantSpec) -> Vec<Simd> {
+    if has_fused_form(spec) { Simd::levels() } else { Vec::new() }
+}
+
 fn law(spec: &VariantSpec, heads: Heads, m: usize, batch: usize, n: usize, seed: u64) {
     let layer = layer(spec, heads, m);
     let what = format!("{spec} {heads:?} m {m} batch {batch} n {n}");
@@ -25,6 +31,12 @@ fn law(spec: &VariantSpec, heads: Heads, m: usize, batch: usize, n: usize, seed:
     let want = layer.oracle(&x, &Mask::Causal);
     assert_close(&format!("forward {what}"), &layer.forward(&x, &Mask::Causal), &want, heads.head_dim, TOLERANCE);
     assert_close(&format!("step {what}"), &layer.folded(&x), &want, heads.head_dim, TOLERANCE);
+    for simd in fused_levels(spec) {
+        let fused = layer.folded_by(&x, Kernels::Fused(simd));
+        assert_close(&format!("{simd:?} step {what}"), &fused, &want, heads.head_dim, TOLERANCE);
+        let fused = layer.infer(&x, &Mask::Causal, simd);
+        assert_close(&format!("{simd:?} forward {what}"), &fused, &want, heads.head_dim, TOLERANCE);
+    }
     for split in [n / 3, n.saturating_sub(1)] {
         let got = extended(&layer, &layer.tensors(&x), n, split);
         assert_close(&format!("extend {what} split {split}"), &got, &want, heads.head_dim, TOLERANCE);
@@ -93,6 +105,10 @@ fn bidirectional_and_cross_agree_with_the_formula_and_ignore_padding() {
                     let what = format!("{spec} {heads:?} n {n} source {source} {mask:?}");
                     let want = layer.oracle(&x, &mask);
                     assert_close(&what, &layer.forward(&x, &mask), &want, heads.head_dim, TOLERANCE);
+                    for simd in fused_levels(&spec) {
+                        let fused = layer.infer(&x, &mask, simd);
+                        assert_close(&format!("{simd:?} {what}"), &fused, &want, heads.head_dim, TOLERANCE);
+                    }
                 }
             }
         }
@@ -244,7 +260,7 @@ fn a_taylor_similarity_is_the_second_order_exponential() {
     let mut params = t2r::params::Params::frozen(&Device::Cpu, DType::F32, 3);
     let shape = MapShape { n_kv_heads: 1, head_dim: 5, feature_dim: 13 };
     let map = (find("taylor").unwrap().build)(&"taylor:p=3".parse().unwrap(), shape, &mut params, "t").unwrap();
-    let map = map.on_slices().unwrap();
+    let map = map.on_slices(Kernels::Plain).unwrap();
     let (q, k) = ([0.3, -1.2, 0.7, 2.0, -0.4], [1.1, 0.2, -0.9, 0.5, 0.8]);
     let at = |side| At { head: 0, side, position: 0 };
     let (phi_q, phi_k) = (map.formula(&q, at(Side::Query)).phi, map.formula(&k, at(Side::Key)).phi);
@@ -264,7 +280,7 @@ fn performer_features_estimate_the_exponential() {
     let mut params = t2r::params::Params::frozen(&Device::Cpu, DType::F32, 3);
     let shape = MapShape { n_kv_heads: 1, head_dim: 4, feature_dim: 40_000 };
     let map = (find("performer").unwrap().build)(&VariantSpec::new("performer"), shape, &mut params, "p").unwrap();
-    let map = map.on_slices().unwrap();
+    let map = map.on_slices(Kernels::Plain).unwrap();
     let (q, k) = ([0.3, -1.2, 0.7, 1.0], [1.1, 0.2, -0.9, 0.5]);
     let whole = |x: &[f64], side| -> Vec<f64> {
         let features = map.formula(x, At { head: 0, side, position: 0 });

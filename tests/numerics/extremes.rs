@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device};
 use t2r::{
-    attention::{Heads, Mask},
+    attention::{Heads, Mask, has_fused_form},
+    kernels::{Kernels, Simd},
     params::Params,
     spec::VariantSpec,
 };
@@ -26,7 +27,13 @@ fn huge_and_tiny_inputs_are_finite_and_right() {
             let exponential = ["softmax", "performer", "hedgehog"].iter().any(|n| spec.name.ends_with(n));
             let by_last_bits = scale > 1e3 && (exponential || spec.name.starts_with("window"));
             let want = layer.oracle(&x, &Mask::Causal);
-            for (form, got) in [("forward", layer.forward(&x, &Mask::Causal)), ("step", layer.folded(&x))] {
+            let mut forms =
+                vec![("forward".to_owned(), layer.forward(&x, &Mask::Causal)), ("step".to_owned(), layer.folded(&x))];
+            for simd in if has_fused_form(&spec) { Simd::levels() } else { Vec::new() } {
+                forms.push((format!("{simd:?} forward"), layer.infer(&x, &Mask::Causal, simd)));
+                forms.push((format!("{simd:?} step"), layer.folded_by(&x, Kernels::Fused(simd))));
+            }
+            for (form, got) in forms {
                 assert!(got.iter().all(|x| x.is_finite()), "{form} {spec} at {scale:e}");
                 if !by_last_bits {
                     assert_close(&format!("{form} {spec} at {scale:e}"), &got, &want, HEADS.head_dim, 1e-4);

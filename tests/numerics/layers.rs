@@ -7,6 +7,7 @@ use t2r::{
         oracle::{Inputs, Reference, attend},
         resolve, variants, window_of,
     },
+    kernels::{Kernels, Simd},
     params::{Init, Params, draw, named_rng},
     spec::VariantSpec,
 };
@@ -127,9 +128,19 @@ impl Layer {
         attend(&stepper.weights(), self.heads, &inputs, mask)
     }
 
+    /// The forward by fused kernels.
+    pub(crate) fn infer(&self, x: &Flat, mask: &Mask, simd: Simd) -> Vec<f32> {
+        flat(&self.attention.infer(&self.tensors(x), mask, simd).unwrap())
+    }
+
     /// The step folded over the whole sequence, laid out as the forward is: (b, h, n, d).
     pub(crate) fn folded(&self, x: &Flat) -> Vec<f32> {
-        let stepper = self.attention.stepper().unwrap();
+        self.folded_by(x, Kernels::Plain)
+    }
+
+    /// The same by kernels of choice.
+    pub(crate) fn folded_by(&self, x: &Flat, kernels: Kernels) -> Vec<f32> {
+        let stepper = self.attention.stepper_by(kernels).unwrap();
         let Heads { n_heads, n_kv_heads, head_dim } = self.heads;
         let mut state = stepper.state(x.batch, x.n);
         let mut scratch = vec![0.0; stepper.scratch_len(x.batch)];

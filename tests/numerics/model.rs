@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use t2r::{
-    attention::{Heads, ResolveRequest, resolve},
+    attention::{Heads, ResolveRequest, has_fused_form, resolve},
+    kernels::{Kernels, Simd},
     model::{Decoder, Session, Setup, oracle},
     params::Params,
     spec::{Activation, ModelShape, Norm, Positions, VariantSpec},
@@ -52,20 +53,25 @@ fn errors(setup: &Setup, batch: usize, n: usize) -> (f64, f64) {
     let ids: Vec<u32> = (0..batch * n).map(|i| (i * i + 3) as u32 % 23).collect();
     let forward = flat(&model.forward(&Tensor::from_vec(ids.clone(), (batch, n), &Device::Cpu).unwrap()).unwrap());
     let mut session = Session::new(&model, batch, n).unwrap();
-    let steps: Vec<Tensor> = (0..n)
-        .map(|t| {
+    let stepped_by = |session: &mut Session<'_>| -> Vec<f32> {
+        let mut step = |t: usize| {
             let now: Vec<u32> = (0..batch).map(|b| ids[b * n + t]).collect();
             session.step(&now).unwrap().unsqueeze(1).unwrap()
-        })
-        .collect();
-    let stepped = flat(&Tensor::cat(&steps, 1).unwrap());
+        };
+        let steps: Vec<Tensor> = (0..n).map(&mut step).collect();
+        flat(&Tensor::cat(&steps, 1).unwrap())
+    };
+    let stepped = stepped_by(&mut session);
+    let fused = has_fused_form(&setup.variant.spec).then(|| {
+        stepped_by(&mut Session::by(&model, batch, n, Kernels::Fused(Simd::detect())).unwrap())
+    });
     let want = oracle::logits(setup, &mut params, &ids, batch).unwrap();
     let scale = want.condition * want.logits.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
     let worst = |got: &[f32]| {
         assert_eq!(got.len(), want.logits.len());
         got.iter().zip(&want.logits).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs() / scale))
     };
-    (worst(&forward), worst(&stepped))
+    (worst(&forward), fused.map_or(0.0, |fused| worst(&fused)).max(worst(&stepped)))
 }
 
 #[test]

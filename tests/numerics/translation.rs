@@ -3,11 +3,12 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use t2r::{
-    attention::{Heads, ResolveRequest, resolve},
+    attention::{Heads, ResolveRequest, has_fused_form, resolve},
     model::{
         Session, Setup, Translator,
         oracle::{self, Sources},
     },
+    kernels::{Kernels, Simd},
     params::Params,
     spec::{Activation, ModelShape, Norm, Positions, VariantSpec},
 };
@@ -54,16 +55,28 @@ fn tensor(ids: &[u32], batch: usize) -> Tensor {
     Tensor::from_slice(ids, (batch, ids.len() / batch), &Device::Cpu).unwrap()
 }
 
-/// Logits in parallel and token by token.
-fn both(model: &Translator, source: &[u32], lengths: &[usize], target: &[u32]) -> [Vec<f32>; 2] {
+/// Logits in parallel, token by token, and token by token with the kernels given.
+fn both(
+    model: &Translator,
+    source: &[u32],
+    lengths: &[usize],
+    target: &[u32],
+    fused: Option<Simd>,
+) -> Vec<Vec<f32>> {
     let batch = lengths.len();
     let (n, source) = (target.len() / batch, tensor(source, batch));
     let parallel = model.forward(&source, Some(lengths), &tensor(target, batch)).unwrap();
     let encoded = model.encode(&source, Some(lengths)).unwrap();
-    let mut session = Session::translating(model, n, &encoded).unwrap();
-    let steps: Vec<Tensor> =
-        (0..n).map(|t| session.step(&target.chunks(n).map(|row| row[t]).collect::<Vec<_>>()).unwrap()).collect();
-    [flat(&parallel), flat(&Tensor::stack(&steps, 1).unwrap())]
+    let stepped = |kernels: Kernels| {
+        let mut session = Session::translating(model, n, &encoded, kernels).unwrap();
+        let steps: Vec<Tensor> = (0..n)
+            .map(|t| session.step(&target.chunks(n).map(|row| row[t]).collect::<Vec<_>>()).unwrap())
+            .collect();
+        flat(&Tensor::stack(&steps, 1).unwrap())
+    };
+    let mut all = vec![flat(&parallel), stepped(Kernels::Plain)];
+    all.extend(fused.map(|simd| stepped(Kernels::Fused(simd))));
+    all
 }
 
 fn assert_agrees(setup: &Setup, padded: usize, lengths: &[usize], n: usize) {
@@ -73,7 +86,8 @@ fn assert_agrees(setup: &Setup, padded: usize, lengths: &[usize], n: usize) {
     let (source, target) = (ids(lengths.len() * padded, 2), ids(lengths.len() * n, 0));
     let want = oracle::translation(setup, &mut params, Sources { ids: &source, lengths }, &target).unwrap();
     let scale = want.condition * want.logits.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
-    for (form, got) in ["parallel", "steps"].iter().zip(both(&model, &source, lengths, &target)) {
+    let fused = has_fused_form(&setup.variant.spec).then(Simd::detect);
+    for (form, got) in ["parallel", "steps", "fused"].iter().zip(both(&model, &source, lengths, &target, fused)) {
         assert_eq!(got.len(), want.logits.len(), "{form} {what}");
         let worst = got.iter().zip(&want.logits).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs() / scale));
         assert!(worst < 1e-4, "{form} {what}: {worst:e}");
@@ -104,12 +118,12 @@ fn what_stands_in_the_padding_does_not_count() {
         let model = Translator::new(&setup, &mut Params::frozen(&Device::Cpu, DType::F32, 5)).unwrap();
         let (lengths, target) = ([5, 2], ids(6, 0));
         let mut source = ids(10, 2);
-        let before = both(&model, &source, &lengths, &target);
+        let before = both(&model, &source, &lengths, &target, None);
         source[7..].fill(0);
-        assert_eq!(before, both(&model, &source, &lengths, &target), "{spec}");
+        assert_eq!(before, both(&model, &source, &lengths, &target, None), "{spec}");
         source[6] = (source[6] + 1) % 23;
         let changed = spec.name != "none";
-        assert_eq!(before != both(&model, &source, &lengths, &target), changed, "{spec}: the last token counts");
+        assert_eq!(before != both(&model, &source, &lengths, &target, None), changed, "{spec}: the last token counts");
     }
 }
 
@@ -123,7 +137,7 @@ fn self_and_cross_attention_have_maps_of_their_own_size() {
     assert_eq!(shape("blocks.1.cross.attention.weight"), [2, 8, 6]);
     // States by hand, f32, 2 layers, batch 3, 2 key heads: 4·(6 + 1) numbers of the target and 8·(6 + 1) of the source.
     let encoded = model.encode(&tensor(&ids(30, 0), 3), None).unwrap();
-    let mut session = Session::translating(&model, 40, &encoded).unwrap();
+    let mut session = Session::translating(&model, 40, &encoded, Kernels::Plain).unwrap();
     let bytes = session.state_bytes();
     assert_eq!(bytes, 2 * 3 * 2 * (4 * 7 + 8 * 7) * 4);
     for _ in 0..40 {
@@ -137,7 +151,7 @@ fn merged_and_unmerged_translators_are_one_function() {
     let make = |spec: &str| {
         let setup = setup(&spec.parse().unwrap(), HEADS, (8, 4), KIND).unwrap();
         let model = Translator::new(&setup, &mut Params::frozen(&Device::Cpu, DType::F32, 5)).unwrap();
-        both(&model, &ids(10, 2), &[5, 4], &ids(8, 0))
+        both(&model, &ids(10, 2), &[5, 4], &ids(8, 0), None)
     };
     for (merged, unmerged) in make("t2r:merged=true").iter().zip(make("t2r:merged=false")) {
         assert!(merged.iter().zip(&unmerged).all(|(a, b)| (a - b).abs() < 1e-4));

@@ -6,7 +6,7 @@ use std::f64::consts::FRAC_PI_2;
 use candle_core::{D, DType, Result, Tensor};
 
 use super::{At, FeatureMap, Features, Formula, MapEntry, Rows, Side, SliceMap, Values, count};
-use crate::kernels::linear::Normalizer;
+use crate::kernels::{Kernels, linear::Normalizer};
 
 pub(super) const ENTRY: MapEntry = MapEntry {
     name: "cosformer",
@@ -44,7 +44,7 @@ impl FeatureMap for Cosformer {
         Ok(Tensor::cat(&[table(f64::sin)?, table(f64::cos)?], D::Minus1)?.into())
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, _: Kernels) -> Result<Box<dyn SliceMap>> {
         Ok(Box::new(*self))
     }
 

@@ -3,12 +3,13 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::{At, FeatureMap, Features, Formula, MapEntry, Rows, Side, SliceMap};
-use crate::kernels::linear::Normalizer;
+use crate::kernels::{Kernels, linear::Normalizer};
 
 pub(super) const ENTRY: MapEntry = MapEntry {
     name: "elu",
     summary: "linear attention with φ(x) = elu(x) + 1, m = head_dim",
     build: |_, shape, _, _| Ok(Box::new(Elu { dim: shape.head_dim })),
+    fused: true,
     ..MapEntry::PLAIN
 };
 
@@ -26,8 +27,8 @@ impl FeatureMap for Elu {
         Ok(x.gt(0f32)?.where_cond(&(&x + 1.0)?, &below)?.into())
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
-        Ok(Box::new(*self))
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {
+        Ok(Box::new(EluOnSlices { kernels }))
     }
 
     fn feature_dim(&self) -> usize {
@@ -39,11 +40,13 @@ impl FeatureMap for Elu {
     }
 }
 
-impl SliceMap for Elu {
+struct EluOnSlices {
+    kernels: Kernels,
+}
+
+impl SliceMap for EluOnSlices {
     fn apply(&self, x: &[f32], _: At, out: &mut [f32]) -> f32 {
-        for (out, x) in out.iter_mut().zip(x) {
-            *out = if *x > 0.0 { x + 1.0 } else { x.exp() };
-        }
+        self.kernels.elu_plus_one(x, out);
         0.0
     }
 

@@ -7,7 +7,7 @@ use super::{
     At, FeatureMap, Features, Formula, MapEntry, MapShape, Rows, Side, SliceMap, even, project, to_slice,
 };
 use crate::{
-    kernels::{dot, linear::Normalizer},
+    kernels::{Kernels, dot, linear::Normalizer},
     params::{Init, Params},
 };
 
@@ -78,7 +78,7 @@ impl FeatureMap for Hedgehog {
         ]
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, _: Kernels) -> Result<Box<dyn SliceMap>> {
         let of = |a: &Affine| -> Result<(Vec<f32>, Vec<f32>)> { Ok((to_slice(&a.weight)?, to_slice(&a.bias)?)) };
         Ok(Box::new(HedgehogOnSlices { shape: self.shape, query: of(&self.query)?, key: of(&self.key)? }))
     }

@@ -3,7 +3,11 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::{kernels::linear::Normalizer, params::Params, spec::VariantSpec};
+use crate::{
+    kernels::{Kernels, linear::Normalizer},
+    params::Params,
+    spec::VariantSpec,
+};
 
 mod draws;
 
@@ -48,6 +52,8 @@ pub struct MapEntry {
     pub feature_dim: FeatureDim,
     /// Builds the map; its parameters are called `{prefix}.{name}`.
     pub build: BuildMap,
+    /// Whether φ on slices has a fused form.
+    pub fused: bool,
     /// Operations of φ of one vector from its length m and the head width d, merged parts aside.
     pub flops: fn(m: usize, d: usize) -> usize,
     /// Whether a gate decays the sums at every token, so that the layer wants [`Qkv::gate`](crate::attention::Qkv).
@@ -64,6 +70,7 @@ impl MapEntry {
         params: &[],
         feature_dim: |_, head_dim, _| Ok(head_dim),
         build: |_, _, _, _| candle_core::bail!("a feature map without a build"),
+        fused: false,
         flops: |m, _| m,
         gated: false,
         scaled: false,
@@ -153,11 +160,12 @@ pub trait FeatureMap: Send + Sync {
         Vec::new()
     }
 
-    /// The same map on CPU slices, with a copy of the parameters as they are now.
+    /// The same map on CPU slices by these kernels, with a copy of the parameters as they are now. Maps without a fused
+    /// form take no notice of them.
     ///
     /// # Errors
     /// If parameters cannot be read back.
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>>;
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>>;
 
     /// Length of φ.
     fn feature_dim(&self) -> usize;

@@ -11,7 +11,7 @@ use super::{
     At, DEFAULT_FEATURE_DIM, FeatureMap, Features, Formula, MapEntry, MapShape, Rows, Side, SliceMap,
     draws::orthogonal, project, to_slice,
 };
-use crate::kernels::{dot, linear::Normalizer};
+use crate::kernels::{Kernels, dot, linear::Normalizer};
 
 /// Far below every sum that is written against its largest exponent, unless all of it underflows.
 const NORMALIZER: Normalizer = Normalizer::ClampMin(1e-30);
@@ -51,7 +51,7 @@ impl FeatureMap for Performer {
         vec![("draws", self.draws.clone())]
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, _: Kernels) -> Result<Box<dyn SliceMap>> {
         Ok(Box::new(PerformerOnSlices { shape: self.shape, draws: to_slice(&self.draws)? }))
     }
 

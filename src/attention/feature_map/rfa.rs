@@ -10,7 +10,7 @@ use super::{
     draws::orthogonal, even, project, to_slice,
 };
 use crate::{
-    kernels::{dot, linear::Normalizer},
+    kernels::{Kernels, linear::Normalizer},
     params::Init,
 };
 
@@ -35,6 +35,7 @@ pub(super) const ENTRY: MapEntry = MapEntry {
         };
         Ok(Box::new(Rfa { shape, sigma, draws }))
     },
+    fused: true,
     flops: |m, d| m * d + m,
     ..MapEntry::PLAIN
 };
@@ -69,8 +70,9 @@ impl FeatureMap for Rfa {
         vec![("sigma", self.sigma.clone()), ("draws", self.draws.clone())]
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {
         Ok(Box::new(RfaOnSlices {
+            kernels,
             shape: self.shape,
             weights: to_slice(&self.weights()?)?,
             draws: to_slice(&self.draws)?,
@@ -92,6 +94,7 @@ impl FeatureMap for Rfa {
 }
 
 struct RfaOnSlices {
+    kernels: Kernels,
     shape: MapShape,
     /// σ ⊙ ε (h_kv, D, d), multiplied once.
     weights: Vec<f32>,
@@ -103,14 +106,8 @@ impl SliceMap for RfaOnSlices {
     fn apply(&self, x: &[f32], at: At, out: &mut [f32]) -> f32 {
         let MapShape { head_dim: d, feature_dim, .. } = self.shape;
         let n_draws = feature_dim / 2;
-        let inverse = 1.0 / (dot(x, x).sqrt() + NORM_EPSILON as f32);
-        let scale = (1.0 / n_draws as f32).sqrt();
-        let (sines, cosines) = out.split_at_mut(n_draws);
-        let weights = self.weights[at.head * n_draws * d..].chunks_exact(d);
-        for ((w, sine), cosine) in weights.zip(sines).zip(cosines) {
-            let (s, c) = (inverse * dot(w, x)).sin_cos();
-            (*sine, *cosine) = (scale * s, scale * c);
-        }
+        let weight = &self.weights[at.head * n_draws * d..][..n_draws * d];
+        self.kernels.fourier(x, weight, NORM_EPSILON as f32, out);
         0.0
     }
 

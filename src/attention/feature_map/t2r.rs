@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     attention::is_merged,
-    kernels::{dot, linear::Normalizer},
+    kernels::{Kernels, linear::Normalizer},
     params::Init,
 };
 
@@ -33,6 +33,7 @@ pub(super) const ENTRY: MapEntry = MapEntry {
         let bias = params.get(&format!("{prefix}.bias"), (n_kv_heads, feature_dim), bound)?;
         Ok(Box::new(T2r { shape, weight, bias }))
     },
+    fused: true,
     flops: |m, d| 2 * m * d + m,
     ..MapEntry::PLAIN
 };
@@ -60,8 +61,9 @@ impl FeatureMap for T2r {
         vec![("weight", self.weight.clone()), ("bias", self.bias.clone())]
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {
         Ok(Box::new(T2rOnSlices {
+            kernels,
             shape: self.shape,
             weight: to_slice(&self.weight)?,
             bias: to_slice(&self.bias)?,
@@ -105,6 +107,7 @@ impl FeatureMap for T2r {
 }
 
 struct T2rOnSlices {
+    kernels: Kernels,
     shape: MapShape,
     weight: Vec<f32>,
     bias: Vec<f32>,
@@ -123,9 +126,7 @@ impl SliceMap for T2rOnSlices {
     fn apply(&self, x: &[f32], at: At, out: &mut [f32]) -> f32 {
         let scale = if at.side == Side::Query { self.query_scale } else { 1.0 };
         let (weight, bias) = self.of_head(at.head);
-        for ((out, row), b) in out.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
-            *out = (scale * dot(row, x) + b).max(0.0);
-        }
+        self.kernels.affine_relu(x, scale, weight, bias, out);
         0.0
     }
 
@@ -148,8 +149,8 @@ impl FeatureMap for Merged {
         Ok(x.to_dtype(DType::F32)?.relu()?.into())
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
-        Ok(Box::new(*self))
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {
+        Ok(Box::new(MergedOnSlices { kernels }))
     }
 
     fn feature_dim(&self) -> usize {
@@ -161,11 +162,13 @@ impl FeatureMap for Merged {
     }
 }
 
-impl SliceMap for Merged {
+struct MergedOnSlices {
+    kernels: Kernels,
+}
+
+impl SliceMap for MergedOnSlices {
     fn apply(&self, x: &[f32], _: At, out: &mut [f32]) -> f32 {
-        for (out, x) in out.iter_mut().zip(x) {
-            *out = x.max(0.0);
-        }
+        self.kernels.relu(x, out);
         0.0
     }
 

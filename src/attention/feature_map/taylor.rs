@@ -7,7 +7,7 @@ use super::{
     At, FeatureMap, Features, Formula, MapEntry, MapShape, Rows, Side, SliceMap, Values, count, project, to_slice,
 };
 use crate::{
-    kernels::{dot, linear::Normalizer},
+    kernels::{Kernels, dot, linear::Normalizer},
     params::Init,
 };
 
@@ -59,7 +59,7 @@ impl FeatureMap for Taylor {
         vec![("query.weight", self.query.clone()), ("key.weight", self.key.clone())]
     }
 
-    fn on_slices(&self) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, _: Kernels) -> Result<Box<dyn SliceMap>> {
         let (query, key) = (to_slice(&self.query)?, to_slice(&self.key)?);
         Ok(Box::new(TaylorOnSlices { d: self.shape.head_dim, p: self.p, query, key }))
     }

@@ -1,0 +1,34 @@
+//! `implementation = fused`: what there is of it, and which kernels a cell runs.
+
+use crate::{
+    attention::has_fused_form,
+    kernels::{Kernels, Simd},
+    spec::{Cell, DType, DeviceKind, Implementation, Workload},
+};
+
+/// The kernels of a cell.
+pub(super) fn kernels(cell: &Cell) -> Kernels {
+    match cell.implementation {
+        Implementation::Reference => Kernels::Plain,
+        Implementation::Fused => Kernels::Fused(Simd::detect()),
+    }
+}
+
+/// Whether the cell has a fused form, if it asks for one.
+///
+/// # Errors
+/// The reason why not.
+pub(super) fn has_form(cell: &Cell) -> Result<(), String> {
+    let name = &cell.variant.name;
+    if cell.implementation != Implementation::Fused {
+        return Ok(());
+    }
+    match cell.workload {
+        _ if cell.device_kind != DeviceKind::Cpu || cell.dtype != DType::F32 => {
+            Err("fused kernels are f32 on the CPU".to_owned())
+        }
+        Workload::Prefill | Workload::Train => Err(format!("{} has no fused form yet", cell.workload)),
+        _ if !has_fused_form(&cell.variant) => Err(format!("{name} has no fused form")),
+        _ => Ok(()),
+    }
+}

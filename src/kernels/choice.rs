@@ -1,0 +1,81 @@
+//! Which form of a kernel runs: the one place where the plain loops and the fused ones are chosen between.
+
+use super::{
+    Simd, features, fused,
+    linear::{self, Normalizer},
+    softmax,
+};
+
+/// The plain loops, or the fused kernels with a level of vector instructions.
+#[derive(Debug, Clone, Copy)]
+pub enum Kernels {
+    /// What everything else is tested against.
+    Plain,
+    /// At the speed of the machine.
+    Fused(Simd),
+}
+
+impl Kernels {
+    /// [`softmax::step`] for every query of a group: `q` is (group, d), `out` (group, d_v).
+    pub fn softmax_step(self, group: usize, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Fused(simd) => fused::softmax_step::step(simd, group, q, keys, values, out),
+            Self::Plain => {
+                let (d, d_v) = (q.len() / group, out.len() / group);
+                for (q, out) in q.chunks_exact(d).zip(out.chunks_exact_mut(d_v)) {
+                    softmax::step(q, keys, values, out);
+                }
+            }
+        }
+    }
+
+    /// [`linear::step`].
+    pub fn linear_step(
+        self,
+        token: linear::Token<'_>,
+        s: &mut [f32],
+        z: &mut [f32],
+        normalizer: Normalizer,
+        out: &mut [f32],
+    ) {
+        match self {
+            Self::Plain => linear::step(token, s, z, normalizer, out),
+            Self::Fused(simd) => {
+                let linear::Token { phi_q, phi_k, v, decay } = token;
+                fused::linear::step(simd, phi_q, phi_k, v, decay, s, z, normalizer, out);
+            }
+        }
+    }
+
+    /// [`features::elu_plus_one`].
+    pub fn elu_plus_one(self, x: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Plain => features::elu_plus_one(x, out),
+            Self::Fused(simd) => fused::features::elu_plus_one(simd, x, out),
+        }
+    }
+
+    /// [`features::fourier`].
+    pub fn fourier(self, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+        match self {
+            Self::Plain => features::fourier(x, weight, epsilon, out),
+            Self::Fused(simd) => fused::features::fourier(simd, x, weight, epsilon, out),
+        }
+    }
+
+    /// [`features::affine_relu`].
+    pub fn affine_relu(self, x: &[f32], scale: f32, weight: &[f32], bias: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Plain => features::affine_relu(x, scale, weight, bias, out),
+            Self::Fused(simd) => fused::features::affine_relu(simd, x, scale, weight, bias, out),
+        }
+    }
+
+    /// `max(x, 0)`.
+    pub fn relu(self, x: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Fused(simd) => fused::features::relu(simd, x, out),
+            Self::Plain => out.iter_mut().zip(x).for_each(|(out, x)| *out = x.max(0.0)),
+        }
+    }
+}
