@@ -24,9 +24,17 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(qkv: &Qkv) -> Result<Self> {
+    fn of(qkv: &Qkv, mask: &Mask) -> Result<Self> {
         let (batch, _, n, width) = qkv.q.dims4()?;
         let (_, _, source, value_dim) = qkv.v.dims4()?;
+        if let Mask::Full { source_lengths: Some(lengths) } = mask {
+            if lengths.len() != batch {
+                candle_core::bail!("{} source lengths for a batch of {batch}", lengths.len());
+            }
+            if let Some(long) = lengths.iter().find(|l| **l > source) {
+                candle_core::bail!("a source length of {long} is beyond the padded length {source}");
+            }
+        }
         Ok(Self { batch, n, source, width, value_dim })
     }
 
@@ -40,20 +48,14 @@ impl Sizes {
 }
 
 /// Softmax attention, causal over the last `window` tokens or over a whole source: (b, h, n, d_v).
-pub(super) fn softmax(
-    heads: Heads,
-    window: Option<usize>,
-    qkv: &Qkv,
-    mask: &Mask,
-    simd: Simd,
-) -> Result<Tensor> {
-    let s = Sizes::of(qkv)?;
+pub(super) fn softmax(heads: Heads, window: Option<usize>, qkv: &Qkv, mask: &Mask, simd: Simd) -> Result<Tensor> {
+    let s = Sizes::of(qkv, mask)?;
     let (kv, group, d) = (heads.n_kv_heads, heads.group(), s.width);
     let span = match mask {
         Mask::Causal => Span::Causal { offset: 0, window },
         Mask::Full { .. } => Span::Full,
     };
-    let mut out = vec![0.0; s.batch * heads.n_heads * s.n * s.value_dim];
+    let mut out = vec![0f32; s.batch * heads.n_heads * s.n * s.value_dim];
     if out.is_empty() {
         return Tensor::from_vec(out, (s.batch, heads.n_heads, s.n, s.value_dim), qkv.q.device());
     }
@@ -82,7 +84,7 @@ pub(super) fn linear(
     mask: &Mask,
     simd: Simd,
 ) -> Result<Tensor> {
-    let s = Sizes::of(qkv)?;
+    let s = Sizes::of(qkv, mask)?;
     let (kv, group, m, d_v) = (heads.n_kv_heads, heads.group(), map.feature_dim(), s.value_dim);
     let on_slices = map.on_slices(Kernels::Fused(simd))?;
     let (normalizer, on_slices) = (map.normalizer(), on_slices.as_ref());
@@ -99,7 +101,7 @@ pub(super) fn linear(
         }
         phi
     };
-    let mut out = vec![0.0; s.batch * heads.n_heads * s.n * d_v];
+    let mut out = vec![0f32; s.batch * heads.n_heads * s.n * d_v];
     if out.is_empty() {
         return Tensor::from_vec(out, (s.batch, heads.n_heads, s.n, d_v), qkv.q.device());
     }
@@ -131,9 +133,7 @@ pub(super) fn linear(
                         sums.fill(0.0);
                         z.fill(0.0);
                         let decay = decay.as_deref();
-                        fused::linear::forward(
-                            simd, &phi_q, &phi_k, values, decay, &mut sums, &mut z, normalizer, out,
-                        );
+                        fused::linear::forward(simd, &phi_q, &phi_k, values, decay, &mut sums, &mut z, normalizer, out);
                     }
                     Mask::Full { .. } => {
                         for (phi, out) in phi_q.chunks_exact(m).zip(out.chunks_exact_mut(d_v)) {

@@ -261,6 +261,9 @@ impl Attention for LinearAttention {
 
     fn infer(&self, qkv: &Qkv, mask: &Mask, simd: Simd) -> Result<Tensor> {
         let s = Sizes::of(qkv, self.heads, self.map.input_dim())?;
+        if self.scaled {
+            candle_core::bail!("features with a scale have no fused form over a whole sequence");
+        }
         within(self.map.as_ref(), s.n.max(s.source))?;
         match mask {
             Mask::Causal => s.require_square()?,

@@ -3,7 +3,6 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{Attention, Heads, Mask, Qkv, Sizes, State, StepResult, Stepper, TensorState, Token, oracle::Weights};
-
 use crate::kernels::{Kernels, Simd};
 
 /// `out = 0`: what a layer's residual stream and feed-forward block do alone.

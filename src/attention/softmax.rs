@@ -3,8 +3,7 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::{
-    Attention, Heads, KvCache, Mask, Qkv, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
-    infer,
+    Attention, Heads, KvCache, Mask, Qkv, Sizes, State, StepError, StepResult, Stepper, TensorState, Token, infer,
     oracle::Weights,
 };
 use crate::kernels::{Kernels, Simd, for_each_part};

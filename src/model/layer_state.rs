@@ -13,7 +13,8 @@ pub(super) enum LayerState {
     Tensors(TensorState),
 }
 
-fn on_slices(model: &Decoder) -> bool {
+/// Whether the model decodes on slices.
+pub(super) fn on_slices(model: &Decoder) -> bool {
     matches!(model.device(), Device::Cpu) && model.dtype() == DType::F32
 }
 

@@ -6,7 +6,7 @@ use super::{
     attention_layer::Encoded,
     decoder::{Decoder, greedy},
     fused_step::Workspace,
-    layer_state::LayerState,
+    layer_state::{LayerState, on_slices},
     translator::Translator,
 };
 use crate::{attention::Heads, kernels::Kernels};
@@ -51,12 +51,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`Session::new`], and for variants that have no cross form.
-    pub fn translating(
-        model: &'a Translator,
-        capacity: usize,
-        source: &Encoded,
-        kernels: Kernels,
-    ) -> Result<Self> {
+    pub fn translating(model: &'a Translator, capacity: usize, source: &Encoded, kernels: Kernels) -> Result<Self> {
         Self::with_source(&model.decoder, source.hidden.dim(0)?, capacity, Some(source), kernels)
     }
 
@@ -82,6 +77,7 @@ impl<'a> Session<'a> {
         let Heads { n_heads, head_dim, .. } = model.setup.heads;
         let workspace = match kernels {
             Kernels::Plain => None,
+            Kernels::Fused(_) if !on_slices(model) => candle_core::bail!("fused steps are f32 on the CPU"),
             Kernels::Fused(simd) => Some(Workspace::new(model, batch, simd)),
         };
         let mixed = vec![0.0; batch * n_heads * head_dim];

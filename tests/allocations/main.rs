@@ -38,7 +38,8 @@ fn one_variant(resolved: &Resolved, kernels: Kernels) {
         let before = live_bytes().expect("the counting allocator is installed");
         let state = stepper.state(4, len);
         let allocated = live_bytes().unwrap() - before;
-        assert_eq!(Some(allocated), state_bytes(resolved, heads, 4, len, Words::F32).unwrap().total(), "{what} at {len}");
+        let predicted = state_bytes(resolved, heads, 4, len, Words::F32).unwrap().total();
+        assert_eq!(Some(allocated), predicted, "{what} at {len}");
         drop(state);
     }
     let mut run = |n: usize| {

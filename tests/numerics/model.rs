@@ -62,9 +62,8 @@ fn errors(setup: &Setup, batch: usize, n: usize) -> (f64, f64) {
         flat(&Tensor::cat(&steps, 1).unwrap())
     };
     let stepped = stepped_by(&mut session);
-    let fused = has_fused_form(&setup.variant.spec).then(|| {
-        stepped_by(&mut Session::by(&model, batch, n, Kernels::Fused(Simd::detect())).unwrap())
-    });
+    let fused = has_fused_form(&setup.variant.spec)
+        .then(|| stepped_by(&mut Session::by(&model, batch, n, Kernels::Fused(Simd::detect())).unwrap()));
     let want = oracle::logits(setup, &mut params, &ids, batch).unwrap();
     let scale = want.condition * want.logits.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
     let worst = |got: &[f32]| {

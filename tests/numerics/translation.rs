@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use t2r::{
     attention::{Heads, ResolveRequest, has_fused_form, resolve},
+    kernels::{Kernels, Simd},
     model::{
         Session, Setup, Translator,
         oracle::{self, Sources},
     },
-    kernels::{Kernels, Simd},
     params::Params,
     spec::{Activation, ModelShape, Norm, Positions, VariantSpec},
 };
@@ -56,13 +56,7 @@ fn tensor(ids: &[u32], batch: usize) -> Tensor {
 }
 
 /// Logits in parallel, token by token, and token by token with the kernels given.
-fn both(
-    model: &Translator,
-    source: &[u32],
-    lengths: &[usize],
-    target: &[u32],
-    fused: Option<Simd>,
-) -> Vec<Vec<f32>> {
+fn both(model: &Translator, source: &[u32], lengths: &[usize], target: &[u32], fused: Option<Simd>) -> Vec<Vec<f32>> {
     let batch = lengths.len();
     let (n, source) = (target.len() / batch, tensor(source, batch));
     let parallel = model.forward(&source, Some(lengths), &tensor(target, batch)).unwrap();

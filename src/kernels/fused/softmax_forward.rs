@@ -277,7 +277,8 @@ impl Tile<'_> {
             let shift = simd.splat_f32s(-maxima[r]);
             let mut total = simd.splat_f32s(0.0);
             for x in S::as_mut_simd_f32s(&mut scores[r][from..to]).0 {
-                *x = exp(simd, simd.mul_add_e_f32s(*x, factor, shift));
+                // Rounded before it is shifted, as the maximum was: fused, huge scores would miss it by far.
+                *x = exp(simd, simd.add_f32s(simd.mul_f32s(*x, factor), shift));
                 total = simd.add_f32s(total, *x);
             }
             totals[r] = totals[r] * shrink[r] + simd.reduce_sum_f32s(total);

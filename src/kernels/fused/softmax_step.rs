@@ -269,17 +269,20 @@ impl Block<'_> {
 }
 
 /// Replaces every score by `exp(score · scale + shift)` and returns their sum.
+///
+/// The product is rounded before it is shifted, as the maximum in `shift` was: fused, huge scores would miss it by far.
 #[inline(always)]
 fn weigh<S: Vectors>(simd: S, scores: &mut [f32], scale: S::f32s, shift: S::f32s) -> f32 {
     let (vectors, tail) = S::as_mut_simd_f32s(scores);
     let mut total = simd.splat_f32s(0.0);
     for x in vectors {
-        *x = exp(simd, simd.mul_add_e_f32s(*x, scale, shift));
+        *x = exp(simd, simd.add_f32s(simd.mul_f32s(*x, scale), shift));
         total = simd.add_f32s(total, *x);
     }
     let mut sum = simd.reduce_sum_f32s(total);
     if !tail.is_empty() {
-        let last = exp(simd, simd.mul_add_e_f32s(simd.partial_load_f32s(tail), scale, shift));
+        let scaled = simd.mul_f32s(simd.partial_load_f32s(tail), scale);
+        let last = exp(simd, simd.add_f32s(scaled, shift));
         simd.partial_store_f32s(tail, last);
         sum += tail.iter().sum::<f32>();
     }
