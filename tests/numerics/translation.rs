@@ -63,9 +63,8 @@ fn both(model: &Translator, source: &[u32], lengths: &[usize], target: &[u32], f
     let encoded = model.encode(&source, Some(lengths)).unwrap();
     let stepped = |kernels: Kernels| {
         let mut session = Session::translating(model, n, &encoded, kernels).unwrap();
-        let steps: Vec<Tensor> = (0..n)
-            .map(|t| session.step(&target.chunks(n).map(|row| row[t]).collect::<Vec<_>>()).unwrap())
-            .collect();
+        let steps: Vec<Tensor> =
+            (0..n).map(|t| session.step(&target.chunks(n).map(|row| row[t]).collect::<Vec<_>>()).unwrap()).collect();
         flat(&Tensor::stack(&steps, 1).unwrap())
     };
     let mut all = vec![flat(&parallel), stepped(Kernels::Plain)];
