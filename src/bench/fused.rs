@@ -3,7 +3,7 @@
 use crate::{
     attention::has_fused_form,
     kernels::{Kernels, Simd},
-    spec::{Cell, DType, DeviceKind, Implementation, Workload},
+    spec::{Cell, DType, DeviceKind, Implementation},
 };
 
 /// The kernels of a cell.
@@ -25,10 +25,12 @@ pub(super) fn has_form(cell: &Cell) -> Result<(), String> {
     }
     match cell.workload {
         _ if cell.device_kind != DeviceKind::Cpu || cell.dtype != DType::F32 => {
-            Err("fused kernels are f32 on the CPU".to_owned())
+            Err("fused kernels are f32 on the CPU; use --implementation reference".to_owned())
         }
-        Workload::Prefill | Workload::Train => Err(format!("{} has no fused form yet", cell.workload)),
-        _ if !has_fused_form(&cell.variant) => Err(format!("{name} has no fused form")),
+        workload if !workload.has_fused_form() => {
+            Err(format!("{workload} has no fused form yet; use --implementation reference"))
+        }
+        _ if !has_fused_form(&cell.variant) => Err(format!("{name} has no fused form; use --implementation reference")),
         _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     attention::{Mask, Resolved},
+    kernels::Kernels,
     params::Params,
 };
 
@@ -42,15 +43,20 @@ impl Block {
         Ok(Self { attention, cross, ffn_norm, ffn })
     }
 
-    /// Whole sequences x (b, n, d_model), differentiable.
+    /// Whole sequences x (b, n, d_model); differentiable with plain kernels, self-attention alone is fused with others.
     pub(super) fn forward(
         &self,
         x: &Tensor,
         mask: &Mask,
         rotary: Option<&(Tensor, Tensor)>,
         source: Option<&Encoded>,
+        kernels: Kernels,
     ) -> Result<Tensor> {
-        let mixed = self.attention.attention.forward(&self.attention.project(x, rotary)?, mask)?;
+        let qkv = self.attention.project(x, rotary)?;
+        let mixed = match kernels {
+            Kernels::Plain => self.attention.attention.forward(&qkv, mask)?,
+            Kernels::Fused(simd) => self.attention.attention.infer(&qkv, mask, simd)?,
+        };
         let x = self.attention.finish(x, &mixed)?;
         let x = match (&self.cross, source) {
             (Some(cross), Some(source)) => {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     attention::{Heads, Mask, Resolved},
+    kernels::Kernels,
     params::{Init, Params},
     spec::{ModelShape, Positions},
 };
@@ -108,7 +109,7 @@ impl Decoder {
         let rotary = self.rotary(0, n)?;
         let mut x = self.embed(ids, 0)?;
         for block in &self.blocks {
-            x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source)?;
+            x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source, Kernels::Plain)?;
         }
         self.logits(&x)
     }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     attention::{Mask, Resolved},
+    kernels::Kernels,
     params::Params,
     spec::VariantSpec,
 };
@@ -44,12 +45,20 @@ impl Translator {
     /// # Errors
     /// On an id beyond the vocabulary, a source beyond `max_len` or a length beyond M.
     pub fn encode(&self, ids: &Tensor, lengths: Option<&[usize]>) -> Result<Encoded> {
+        self.encode_by(ids, lengths, Kernels::Plain)
+    }
+
+    /// The same with attention by kernels of choice; fused ones carry no gradient.
+    ///
+    /// # Errors
+    /// As [`Translator::encode`], and for fused kernels anywhere but in f32 on the CPU.
+    pub fn encode_by(&self, ids: &Tensor, lengths: Option<&[usize]>, kernels: Kernels) -> Result<Encoded> {
         let (_, n) = ids.dims2()?;
         let rotary = self.decoder.rotary(0, n)?;
         let mask = Mask::Full { source_lengths: lengths.map(<[usize]>::to_vec) };
         let mut x = self.decoder.embed(ids, 0)?;
         for block in &self.encoder {
-            x = block.forward(&x, &mask, rotary.as_ref(), None)?;
+            x = block.forward(&x, &mask, rotary.as_ref(), None, kernels)?;
         }
         Ok(Encoded { hidden: self.encoder_norm.forward(&x)?, lengths: lengths.map(<[usize]>::to_vec) })
     }

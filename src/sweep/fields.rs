@@ -22,7 +22,7 @@ pub struct SweepFields {
     #[arg(long, value_delimiter = ',', value_name = "WORDS", help_heading = "What to run")]
     #[serde(deserialize_with = "words")]
     pub variants: Option<Vec<VariantSpec>>,
-    /// Which code computes them.
+    /// Which code computes them: reference, fused [built in: fused where all of the sweep has it, else reference].
     #[arg(long, value_delimiter = ',', value_name = "WORDS", help_heading = "What to run")]
     #[serde(deserialize_with = "words")]
     pub implementation: Option<Vec<Implementation>>,

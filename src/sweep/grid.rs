@@ -3,10 +3,10 @@
 
 use super::{fields::SweepFields, plan::PlanError, plan::RunFacts};
 use crate::{
-    attention::{ResolveRequest, looks_back_only, resolve},
+    attention::{ResolveRequest, has_fused_form, looks_back_only, resolve},
     spec::{
-        Activation, CacheMode, Cell, DType, Implementation, ModelShape, Norm, Positions, SizeList, VariantSpec,
-        Workload,
+        Activation, CacheMode, Cell, DType, DeviceKind, Implementation, ModelShape, Norm, Positions, SizeList,
+        VariantSpec, Workload,
     },
 };
 
@@ -21,7 +21,7 @@ const DEFAULT_VARIANTS: [&str; 4] = ["softmax", "elu", "rfa", "t2r"];
 struct Axes {
     workloads: Vec<Workload>,
     variants: Vec<VariantSpec>,
-    implementations: Vec<Implementation>,
+    implementations: Option<Vec<Implementation>>,
     batches: Vec<usize>,
     seq_lens: Vec<usize>,
     feature_dims: Vec<Option<usize>>,
@@ -89,7 +89,7 @@ impl Axes {
                 .variants
                 .clone()
                 .unwrap_or_else(|| DEFAULT_VARIANTS.iter().map(|name| VariantSpec::new(name)).collect()),
-            implementations: f.implementation.clone().unwrap_or_else(|| vec![Implementation::Reference]),
+            implementations: f.implementation.clone(),
             batches: sizes(&f.batch, 1),
             seq_lens: sizes(&f.seq_len, 1024),
             feature_dims: f.feature_dim.clone().map_or(vec![None], |list| list.0.into_iter().map(Some).collect()),
@@ -164,8 +164,19 @@ impl Axes {
         Ok(())
     }
 
+    /// The implementations that the sweep names; else the fused one where all of the sweep has it, so that no variant is
+    /// compared with another's better code.
+    fn implementations_at(&self, place: Place, facts: &RunFacts) -> Vec<Implementation> {
+        let fused = facts.device_kind == DeviceKind::Cpu
+            && place.dtype == DType::F32
+            && self.workloads.iter().all(|w| w.has_fused_form())
+            && self.variants.iter().all(has_fused_form);
+        let default = if fused { Implementation::Fused } else { Implementation::Reference };
+        self.implementations.clone().unwrap_or_else(|| vec![default])
+    }
+
     fn cells_at(&self, place: Place, facts: &RunFacts, cells: &mut Vec<Cell>) -> Result<(), PlanError> {
-        for &implementation in &self.implementations {
+        for implementation in self.implementations_at(place, facts) {
             for variant in &self.variants {
                 for &feature_dim in &self.feature_dims {
                     cells.push(self.cell(place, implementation, variant, feature_dim, facts)?);

@@ -1,6 +1,8 @@
 //! A state takes the bytes that are predicted and a step in steady state none, counted by the allocator. A binary of its own, with
 //! one test: the counters see the whole process.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use candle_core::{DType, Device};
 use t2r::{
     attention::{Heads, ResolveRequest, Resolved, Token, build, has_fused_form, resolve, state_bytes, variants},

@@ -60,8 +60,8 @@ fn both(model: &Translator, source: &[u32], lengths: &[usize], target: &[u32], f
     let batch = lengths.len();
     let (n, source) = (target.len() / batch, tensor(source, batch));
     let parallel = model.forward(&source, Some(lengths), &tensor(target, batch)).unwrap();
-    let encoded = model.encode(&source, Some(lengths)).unwrap();
     let stepped = |kernels: Kernels| {
+        let encoded = model.encode_by(&source, Some(lengths), kernels).unwrap();
         let mut session = Session::translating(model, n, &encoded, kernels).unwrap();
         let steps: Vec<Tensor> =
             (0..n).map(|t| session.step(&target.chunks(n).map(|row| row[t]).collect::<Vec<_>>()).unwrap()).collect();

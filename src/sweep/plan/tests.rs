@@ -127,6 +127,25 @@ fn the_fingerprint_is_of_what_gives_numbers_their_meaning() {
 }
 
 #[test]
+fn fused_kernels_are_the_default_where_all_of_a_sweep_has_them() {
+    let implementation = |text: &str, device_kind: DeviceKind| {
+        let facts = RunFacts { device_kind, n_threads: 1, seed: 0 };
+        let profile = parse("t", &format!("description='x'\n[defaults]\n{text}")).expect("profile");
+        let plan = Plan::new(&profile, &Overrides::default(), &facts).expect("plan");
+        let first = plan.cells().next().expect("a cell").implementation;
+        assert!(plan.cells().all(|c| c.implementation == first), "{text}: one sweep, one implementation");
+        first.to_string()
+    };
+    let all = "workload=['attention','decode','translate']\nvariants=['softmax','t2r','none']";
+    assert_eq!(implementation(all, DeviceKind::Cpu), "fused");
+    assert_eq!(implementation(all, DeviceKind::Cuda), "reference");
+    assert_eq!(implementation(&format!("{all}\ndtype='bf16'"), DeviceKind::Cpu), "reference");
+    assert_eq!(implementation("variants=['softmax','hedgehog']", DeviceKind::Cpu), "reference");
+    assert_eq!(implementation("workload=['decode','train']", DeviceKind::Cpu), "reference");
+    assert_eq!(implementation(&format!("{all}\nimplementation='reference'"), DeviceKind::Cpu), "reference");
+}
+
+#[test]
 fn a_translation_has_sizes_of_its_own_across_and_what_looks_back_has_none() {
     let text = "description='x'\n[defaults]\nworkload='translate'\nvariants=['softmax','elu','t2r','t2r:6','window']\n\
                 n_heads=2\nd_model=16\nfeature_dim=4\ncross_feature_dim=32";
