@@ -27,6 +27,8 @@ const MAX_TOKENS: usize = 512;
 const MODEL_BATCH: usize = 2;
 const MODEL_TOKENS: usize = 9;
 const MODEL_LAYERS: usize = 2;
+/// Longest check of a model with a window.
+const MAX_MODEL_TOKENS: usize = 80;
 const MODEL_VOCAB: usize = 256;
 /// Inputs of a model are drawn again while the formula itself amplifies errors more than this, so many times.
 const GOOD_CONDITION: f64 = 20.0;
@@ -66,7 +68,7 @@ pub(super) fn tolerance(dtype: DType, n_layers: usize) -> f64 {
 fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
     let batch = cell.batch_size.min(LAYER_BATCH);
     let window = window_of(&cell.variant).unwrap_or(0);
-    let n = cell.seq_len.min(CHUNK.max(window) + BEYOND).min(MAX_TOKENS);
+    let n = cell.seq_len.min(CHUNK.max(window).saturating_add(BEYOND)).min(MAX_TOKENS);
     let (attention, params) = layer::build(cell, device)?;
     let stepper = attention.stepper_by(kernels(cell))?;
     let parts = layer::inputs(cell, batch, n, stepper.as_ref(), "check");
@@ -145,7 +147,9 @@ fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
 /// The cell's model cut down to what the formula can be evaluated for, with room for `more` tokens than are checked;
 /// sequences and tokens.
 pub(super) fn small_model(cell: &Cell, more: usize) -> Result<(Setup, usize, usize)> {
-    let n = cell.seq_len.min(MODEL_TOKENS);
+    // Enough that tokens leave a window, unless it is too wide for the formula.
+    let passed = window_of(&cell.variant).map_or(0, |w| w.saturating_add(BEYOND));
+    let n = cell.seq_len.min(MODEL_TOKENS.max(if passed > MAX_MODEL_TOKENS { 0 } else { passed }));
     let mut setup = whole_model::setup(cell, n + more)?;
     setup.shape.n_layers = setup.shape.n_layers.min(MODEL_LAYERS);
     setup.shape.vocab_size = setup.shape.vocab_size.min(MODEL_VOCAB);

@@ -147,7 +147,7 @@ fn map_numbers(cell: &Cell, m: f64) -> f64 {
 fn block_keys(cell: &Cell, n: usize) -> f64 {
     let block = n.min(QUERY_BLOCK);
     let all = (n + block) as f64 / 2.0;
-    window_of(&cell.variant).map_or(all, |w| all.min((w + block) as f64))
+    window_of(&cell.variant).map_or(all, |w| all.min(w.saturating_add(block) as f64))
 }
 
 /// Bytes that come and go while `n` tokens pass through one layer without being remembered for backward.
