@@ -164,21 +164,41 @@ pub(super) fn well_conditioned(
     batch: usize,
     n: usize,
 ) -> Result<(Vec<u32>, oracle::Reference)> {
-    let mut best: Option<(Vec<u32>, oracle::Reference)> = None;
-    for draw in 0..MAX_DRAWS {
-        let id = |i: usize| ((i * i + 3 * i + 1 + draw * (5 * i + 7)) % setup.shape.vocab_size) as u32;
-        let ids: Vec<u32> = (0..batch * n).map(id).collect();
+    best_draw(|draw| {
+        let ids: Vec<u32> = (0..batch * n).map(|i| drawn_id(i, draw, setup)).collect();
         let reference = oracle::logits(setup, params, &ids, batch)?;
-        if best.as_ref().is_none_or(|(_, b)| reference.condition < b.condition) {
-            best = Some((ids, reference));
-        }
-        if best.as_ref().is_some_and(|(_, b)| b.condition <= GOOD_CONDITION) {
+        Ok((ids, reference))
+    })
+}
+
+/// Place `i` of the ids of a draw.
+pub(super) fn drawn_id(i: usize, draw: usize, setup: &Setup) -> u32 {
+    ((i * i + 3 * i + 1 + draw * (5 * i + 7)) % setup.shape.vocab_size) as u32
+}
+
+/// The best conditioned of a few draws, or the first that is good.
+pub(super) fn best_draw<T>(
+    mut draw: impl FnMut(usize) -> Result<(T, oracle::Reference)>,
+) -> Result<(T, oracle::Reference)> {
+    let mut best = draw(0)?;
+    for i in 1..MAX_DRAWS {
+        if best.1.condition <= GOOD_CONDITION {
             break;
         }
+        let next = draw(i)?;
+        if next.1.condition < best.1.condition {
+            best = next;
+        }
     }
-    match best {
-        Some(best) => Ok(best),
-        None => candle_core::bail!("no inputs were drawn"),
+    Ok(best)
+}
+
+/// Both reports as one.
+pub(super) fn worst(a: CheckReport, b: CheckReport) -> CheckReport {
+    CheckReport {
+        max_abs_err: a.max_abs_err.max(b.max_abs_err),
+        max_rel_err: a.max_rel_err.max(b.max_rel_err),
+        passed: a.passed && b.passed,
     }
 }
 

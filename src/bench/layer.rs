@@ -5,17 +5,16 @@ use candle_core::{Device, Result, Tensor};
 use super::{
     Visiting, costs,
     fused::kernels,
-    heads,
+    heads, measured,
     memory::{Watch, allocated_by},
     resolved,
 };
 use crate::{
     attention::{self, Attention, Heads, Mask, Qkv, Stepper, TensorState, Token, tensor_dtype},
     kernels::Kernels,
-    measure::{Block, Ended, Schedule, sample},
+    measure::{Block, Schedule, sample},
     params::{Init, Params, draw, named_rng},
     spec::Cell,
-    stats,
     sweep::Measured,
 };
 
@@ -173,15 +172,5 @@ fn measure(
         visit.device.synchronize()
     };
     let sampled = sample(visit.clock, &schedule, &mut between, &mut block)?;
-    Ok(Measured {
-        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
-        samples_ns: sampled.samples_ns,
-        iters_per_sample: sampled.iters_per_sample,
-        warmup_count: sampled.warmup_count,
-        warmup_verified: sampled.warmup_verified,
-        first_ns: sampled.first_ns,
-        e2e_ns: None,
-        memory: watch.reading(state_bytes),
-        timed_out: sampled.ended == Ended::TimedOut,
-    })
+    Ok(measured(sampled, watch.reading(state_bytes)))
 }

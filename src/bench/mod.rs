@@ -22,9 +22,10 @@ pub use gpu::{GpuFacts, facts};
 
 use crate::{
     attention::{Heads, Resolved},
-    measure::{Clock, MonotonicClock},
+    measure::{Clock, Ended, MonotonicClock, Sampled},
     spec::{Cell, Workload},
-    sweep::{CheckReport, Executor, Measured, Prediction, VisitError, VisitRequest},
+    stats,
+    sweep::{CheckReport, Executor, Measured, MemoryReading, Prediction, VisitError, VisitRequest},
 };
 
 /// Runs cells on one device.
@@ -90,6 +91,21 @@ struct Visiting<'a> {
     clock: &'a dyn Clock,
     stop: &'a dyn Fn() -> bool,
     request: &'a VisitRequest,
+}
+
+/// What samples and memory come to; the figure is their median.
+fn measured(sampled: Sampled, memory: MemoryReading) -> Measured {
+    Measured {
+        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
+        samples_ns: sampled.samples_ns,
+        iters_per_sample: sampled.iters_per_sample,
+        warmup_count: sampled.warmup_count,
+        warmup_verified: sampled.warmup_verified,
+        first_ns: sampled.first_ns,
+        e2e_ns: None,
+        memory,
+        timed_out: sampled.ended == Ended::TimedOut,
+    }
 }
 
 fn failed(e: &candle_core::Error) -> VisitError {

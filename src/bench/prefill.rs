@@ -5,16 +5,15 @@ use candle_core::{Device, Result, Tensor};
 use super::{
     Visiting,
     check::{Checked, compare, dumped, small_model, tolerance, well_conditioned},
+    measured,
     memory::Watch,
     whole_model::{model, random_ids, state_bytes, time_tokens},
 };
 use crate::{
     attention::{oracle::to_f64, tensor_dtype},
-    measure::Ended,
     model::{Decoder, Session, greedy},
     params::Params,
     spec::Cell,
-    stats,
     sweep::Measured,
 };
 
@@ -35,17 +34,7 @@ pub(super) fn prefill(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
         visit.device.synchronize()
     };
     let sampled = time_tokens(visit, &mut watch, visit.request.first, visit.request.samples_per_round, call)?;
-    Ok(Measured {
-        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
-        samples_ns: sampled.samples_ns,
-        iters_per_sample: 1,
-        warmup_count: sampled.warmup_count,
-        warmup_verified: sampled.warmup_verified,
-        first_ns: sampled.first_ns,
-        e2e_ns: None,
-        memory: watch.reading(state_bytes),
-        timed_out: sampled.ended == Ended::TimedOut,
-    })
+    Ok(measured(sampled, watch.reading(state_bytes)))
 }
 
 /// Logits after the prompt and after a few steps from there, against the f64 model.

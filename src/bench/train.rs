@@ -6,17 +6,16 @@ use candle_core::{Device, Result, Tensor, Var};
 
 use super::{
     Visiting,
-    check::{Checked, compare, dumped, small_model, tolerance, well_conditioned},
+    check::{Checked, compare, dumped, small_model, tolerance, well_conditioned, worst},
+    measured,
     memory::Watch,
     whole_model::{random_ids, setup, time_tokens},
 };
 use crate::{
     attention::{oracle::to_f64, tensor_dtype},
-    measure::Ended,
     model::{Decoder, Setup, oracle},
     params::Params,
     spec::{Cell, DType},
-    stats,
     sweep::{CheckReport, Measured},
     train::{AdamW, AdamWSettings, Batch, Gradients, loss_and_gradients, step},
 };
@@ -48,17 +47,7 @@ pub(super) fn train(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
         visit.device.synchronize()
     };
     let sampled = time_tokens(visit, &mut watch, visit.request.first, visit.request.samples_per_round, call)?;
-    Ok(Measured {
-        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
-        samples_ns: sampled.samples_ns,
-        iters_per_sample: 1,
-        warmup_count: sampled.warmup_count,
-        warmup_verified: sampled.warmup_verified,
-        first_ns: sampled.first_ns,
-        e2e_ns: None,
-        memory: watch.reading(None),
-        timed_out: sampled.ended == Ended::TimedOut,
-    })
+    Ok(measured(sampled, watch.reading(None)))
 }
 
 /// Three parts of a step against f64 formulas: the logits, the slope of the loss along the gradient, and the first update.
@@ -91,11 +80,7 @@ pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     AdamW::new(settings, &vars)?.update(&vars, &gradients)?;
     let update = check_update(&settings, &vars, &before, &gradients, cell.dtype)?;
 
-    let report = [forward, slope, update].into_iter().fold(forward, |a, b| CheckReport {
-        max_abs_err: a.max_abs_err.max(b.max_abs_err),
-        max_rel_err: a.max_rel_err.max(b.max_rel_err),
-        passed: a.passed && b.passed,
-    });
+    let report = worst(worst(forward, slope), update);
     tensors.extend(gradients.into_iter().map(|(name, g)| (format!("gradient.{name}"), g)));
     tensors.extend(vars.into_iter().map(|(name, var)| (format!("updated.{name}"), var.as_tensor().clone())));
     tensors.insert("ids".to_owned(), examples.inputs);

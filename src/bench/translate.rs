@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::{
     Visiting,
-    check::{Checked, compare, dumped, small_model, tolerance},
+    check::{Checked, best_draw, compare, drawn_id, dumped, small_model, tolerance, worst},
     fused::kernels,
     memory::{Watch, allocated_by},
     whole_model::{Generation, SPARE, first_ids, generation, random_ids, setup, warm_up},
@@ -22,10 +22,6 @@ use crate::{
 
 /// Source tokens of a check: unlike the target's, and with padding behind all but the longest source.
 const CHECKED_SOURCE: usize = 12;
-
-/// Draws of ids for which the formula is tried, and the condition that ends it: see the check of decoders.
-const MAX_DRAWS: usize = 12;
-const GOOD_CONDITION: f64 = 20.0;
 
 /// One generation over encoded sources. A token is a sample, and the figure is the time per token of the whole
 /// generation; encoding is only in the time from end to end.
@@ -101,7 +97,7 @@ pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     let lengths: Vec<usize> = (0..batch).map(|b| padded.div_ceil(b + 1)).collect();
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Translator::new(&setup, &mut params)?;
-    let (source, target, want) = well_conditioned(&setup, &mut params, &lengths, (padded, n))?;
+    let ((source, target), want) = well_conditioned(&setup, &mut params, &lengths, (padded, n))?;
     let tensor = |ids: &[u32], n: usize| Tensor::from_slice(ids, (batch, n), device);
     let (source, ids) = (tensor(&source, padded)?, tensor(&target, n)?);
     let parallel = model.forward(&source, Some(&lengths), &ids)?;
@@ -116,12 +112,7 @@ pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     let tolerance = tolerance(cell.dtype, 3 * setup.shape.n_layers);
     let [a, b] = [&parallel, &logits]
         .map(|got| -> Result<CheckReport> { Ok(compare(&to_f64(got)?, &want.logits, tolerance, |_| want.condition)) });
-    let (a, b) = (a?, b?);
-    let report = CheckReport {
-        max_abs_err: a.max_abs_err.max(b.max_abs_err),
-        max_rel_err: a.max_rel_err.max(b.max_rel_err),
-        passed: a.passed && b.passed,
-    };
+    let report = worst(a?, b?);
     let mut tensors = dumped(&params);
     let lengths: Vec<u32> = lengths.iter().map(|n| *n as u32).collect();
     tensors.insert("source".to_owned(), source);
@@ -133,29 +124,20 @@ pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     Ok(Checked { report, tensors, batch_size: batch, n_tokens: n, tolerance })
 }
 
+/// Source and target ids.
+type Pair = (Vec<u32>, Vec<u32>);
+
 /// Source and target ids whose logits the formula determines well, and those logits; the best of a few draws.
 fn well_conditioned(
     setup: &Setup,
     params: &mut Params,
     lengths: &[usize],
     (padded, n): (usize, usize),
-) -> Result<(Vec<u32>, Vec<u32>, oracle::Reference)> {
-    let mut best: Option<(Vec<u32>, Vec<u32>, oracle::Reference)> = None;
-    for draw in 0..MAX_DRAWS {
-        let id = |i: usize| ((i * i + 3 * i + 1 + draw * (5 * i + 7)) % setup.shape.vocab_size) as u32;
-        let source: Vec<u32> = (0..lengths.len() * padded).map(|i| id(i + 2)).collect();
-        let target: Vec<u32> = (0..lengths.len() * n).map(id).collect();
+) -> Result<(Pair, oracle::Reference)> {
+    best_draw(|draw| {
+        let source: Vec<u32> = (2..lengths.len() * padded + 2).map(|i| drawn_id(i, draw, setup)).collect();
+        let target: Vec<u32> = (0..lengths.len() * n).map(|i| drawn_id(i, draw, setup)).collect();
         let reference = oracle::translation(setup, params, Sources { ids: &source, lengths }, &target)?;
-        let good = reference.condition <= GOOD_CONDITION;
-        if best.as_ref().is_none_or(|(_, _, b)| reference.condition < b.condition) {
-            best = Some((source, target, reference));
-        }
-        if good {
-            break;
-        }
-    }
-    match best {
-        Some(best) => Ok(best),
-        None => candle_core::bail!("no inputs were drawn"),
-    }
+        Ok(((source, target), reference))
+    })
 }

@@ -6,17 +6,16 @@ use rand::Rng;
 use super::{
     Visiting, cross,
     fused::kernels,
-    heads, layer,
+    heads, layer, measured,
     memory::{Watch, allocated_by},
     resolved,
 };
 use crate::{
     attention::tensor_dtype,
-    measure::{Block, Clock, Ended, Sampled, Schedule, each, sample},
+    measure::{Block, Clock, Sampled, Schedule, each, sample},
     model::{Decoder, Session, Setup, greedy},
     params::{Params, named_rng},
     spec::Cell,
-    stats,
     sweep::Measured,
 };
 
@@ -80,15 +79,10 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     session.rewind(depth - 1);
     let sampled = time_tokens(visit, &mut watch, false, n_gen, || step(&mut session))?;
     Ok(Measured {
-        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
-        samples_ns: sampled.samples_ns,
-        iters_per_sample: 1,
         warmup_count: warm.as_ref().map_or(0, |w| w.warmup_count) + sampled.warmup_count,
         warmup_verified: warm.as_ref().is_none_or(|w| w.warmup_verified),
         first_ns: warm.and_then(|w| w.first_ns),
-        e2e_ns: None,
-        memory: watch.reading(state_bytes),
-        timed_out: sampled.ended == Ended::TimedOut,
+        ..measured(sampled, watch.reading(state_bytes))
     })
 }
 
