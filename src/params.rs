@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::kernels::for_each_part;
 
 /// How a new parameter is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,14 +144,63 @@ pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(xxh3_64_with_seed(name.as_bytes(), seed))
 }
 
-/// `n` numbers drawn as `init` says.
-pub fn draw(rng: &mut impl Rng, n: usize, init: Init) -> Vec<f32> {
+/// Numbers drawn in one go; longer tensors take several streams of a generator, which threads draw side by side.
+const STREAM: usize = 1 << 16;
+
+/// Drawing a number takes about as long as touching so many.
+const WORK_PER_NUMBER: usize = 16;
+
+/// `n` numbers drawn as `init` says. They depend on the generator alone, not on the number of threads.
+pub fn draw(rng: &mut ChaCha8Rng, n: usize, init: Init) -> Vec<f32> {
     match init {
         Init::Constant(value) => vec![value as f32; n],
-        Init::Normal(deviation) => StandardNormal.sample_iter(rng).take(n).map(|x: f32| x * deviation as f32).collect(),
+        Init::Normal(deviation) => drawn(rng, n, |rng| {
+            let normal: f32 = StandardNormal.sample(rng);
+            normal * deviation as f32
+        }),
         Init::Uniform(bound) => match Uniform::new_inclusive(-bound as f32, bound as f32) {
-            Ok(uniform) => uniform.sample_iter(rng).take(n).collect(),
+            Ok(uniform) => drawn(rng, n, |rng| uniform.sample(rng)),
             Err(_) => vec![0.0; n],
         },
+    }
+}
+
+fn drawn(rng: &mut ChaCha8Rng, n: usize, one: impl Fn(&mut ChaCha8Rng) -> f32 + Sync) -> Vec<f32> {
+    if n <= STREAM {
+        return (0..n).map(|_| one(rng)).collect();
+    }
+    let streams = n.div_ceil(STREAM);
+    let source = ChaCha8Rng::from_rng(rng);
+    let mut numbers = vec![0.0; streams * STREAM];
+    for_each_part(streams, WORK_PER_NUMBER * n, [&mut numbers], |stream, [numbers]| {
+        let mut rng = source.clone();
+        rng.set_stream(stream as u64);
+        numbers.iter_mut().for_each(|x| *x = one(&mut rng));
+    });
+    numbers.truncate(n);
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_tensor_is_drawn_in_streams_that_differ() {
+        let mut rng = named_rng(1, "x");
+        let numbers = draw(&mut rng, 2 * STREAM + 5, Init::Normal(2.0));
+        assert_eq!(numbers.len(), 2 * STREAM + 5);
+        let mut second = ChaCha8Rng::from_rng(&mut named_rng(1, "x"));
+        second.set_stream(1);
+        let alone: f32 = StandardNormal.sample(&mut second);
+        assert_eq!(numbers[STREAM], 2.0 * alone);
+        assert_ne!(numbers[..5], numbers[STREAM..][..5]);
+        assert_ne!(numbers[..5], draw(&mut rng, 5, Init::Normal(2.0))[..], "the generator has moved on");
+        let n = numbers.len() as f64;
+        let mean = numbers.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+        let square = numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / n;
+        // Deviations of mean and mean square over 131,077 such numbers are 0.0055 and 0.016.
+        assert!(mean.abs() < 0.03 && (square - 4.0).abs() < 0.08, "mean {mean}, mean square {square}");
+        assert!(draw(&mut rng, 0, Init::Uniform(1.0)).is_empty());
     }
 }

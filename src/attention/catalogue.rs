@@ -142,7 +142,9 @@ pub fn resolve(spec: &VariantSpec, request: ResolveRequest) -> Result<Resolved, 
     };
     let feature_dim = (entry.feature_dim)(&resolved, request.head_dim, asked)?;
     if let Some(text) = own_dim.filter(|_| asked != Some(feature_dim)) {
-        return Err(format!("'{spec}': feature_dim {text} is not free, {} needs {feature_dim}", spec.name));
+        let own: Vec<String> = resolved.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let hint = if own.is_empty() { String::new() } else { format!("; it takes {} by name", own.join(", ")) };
+        return Err(format!("'{spec}': feature_dim {text} is not free, {} needs {feature_dim}{hint}", spec.name));
     }
     Ok(Resolved { spec: resolved, feature_dim: Some(feature_dim) })
 }

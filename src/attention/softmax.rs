@@ -82,6 +82,32 @@ impl SoftmaxAttention {
         Tensor::cat(&blocks, 2)
     }
 
+    /// Tokens after the `seen` ones of a cache in which the newest take the slots of the oldest.
+    fn roll(&self, qkv: &Qkv, keys: &Tensor, values: &Tensor, seen: usize) -> Result<Tensor> {
+        let (capacity, n) = (keys.dim(2)?, qkv.k.dim(2)?);
+        let held = seen.min(capacity);
+        if n == 1 {
+            write_slots(keys, &qkv.k, seen)?;
+            write_slots(values, &qkv.v, seen)?;
+            let held = (seen + 1).min(capacity);
+            // A single query sees all that is held, in whatever order.
+            let (k, v) = (keys.narrow(2, 0, held)?, values.narrow(2, 0, held)?);
+            return self.sums(&qkv.q, &k, &v, None)?.mean(v.dtype());
+        }
+        let with_past = |cache: &Tensor, new: &Tensor| {
+            let oldest = if seen > held { seen % capacity } else { 0 };
+            let (first, last) = (cache.narrow(2, oldest, held - oldest)?, cache.narrow(2, 0, oldest)?);
+            Tensor::cat(&[&first, &last, new], 2)
+        };
+        let (k, v) = (with_past(keys, &qkv.k)?, with_past(values, &qkv.v)?);
+        let out = self.causal(&qkv.q, &k, &v, held, |sums| sums.mean(v.dtype()))?;
+        let kept = n.min(capacity);
+        let last = |new: &Tensor| new.narrow(2, n - kept, kept);
+        write_slots(keys, &last(&qkv.k)?, seen + n - kept)?;
+        write_slots(values, &last(&qkv.v)?, seen + n - kept)?;
+        Ok(out)
+    }
+
     /// Softmax-weighted sums. `visible` broadcasts to (b, h_kv, group, n, source): 1 where a key is seen, 0 elsewhere;
     /// a query that sees nothing gives 0.
     fn sums(&self, q: &Tensor, k: &Tensor, v: &Tensor, visible: Option<&Tensor>) -> Result<Sums> {
@@ -177,17 +203,9 @@ impl Attention for SoftmaxAttention {
         }
         let capacity = keys.dim(2)?;
         if *rolling {
-            let mut steps = Vec::with_capacity(s.n);
-            for t in 0..s.n {
-                let slot = *seen % capacity;
-                keys.slice_set(&qkv.k.narrow(2, t, 1)?.contiguous()?, 2, slot)?;
-                values.slice_set(&qkv.v.narrow(2, t, 1)?.contiguous()?, 2, slot)?;
-                *seen += 1;
-                let held = (*seen).min(capacity);
-                let (k, v) = (keys.narrow(2, 0, held)?, values.narrow(2, 0, held)?);
-                steps.push(self.sums(&qkv.q.narrow(2, t, 1)?, &k, &v, None)?.mean(v.dtype())?);
-            }
-            return Tensor::cat(&steps, 2);
+            let out = self.roll(qkv, keys, values, *seen)?;
+            *seen += s.n;
+            return Ok(out);
         }
         if *seen + s.n > capacity {
             return Err(StepError::CacheFull { capacity }.into());
@@ -219,6 +237,18 @@ impl Attention for SoftmaxAttention {
     fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(Self { kernels, ..*self }))
     }
+}
+
+/// Puts tokens that stand at `position..`, no more than there are slots, into a cache that rolls.
+fn write_slots(cache: &Tensor, new: &Tensor, position: usize) -> Result<()> {
+    let (capacity, n) = (cache.dim(2)?, new.dim(2)?);
+    let slot = position % capacity;
+    let before_end = n.min(capacity - slot);
+    cache.slice_set(&new.narrow(2, 0, before_end)?.contiguous()?, 2, slot)?;
+    if before_end < n {
+        cache.slice_set(&new.narrow(2, before_end, n - before_end)?.contiguous()?, 2, 0)?;
+    }
+    Ok(())
 }
 
 /// 1 for the tokens of each source, 0 for its padding: (b, source).

@@ -21,8 +21,9 @@ use crate::{
 const LAYER_BATCH: usize = 4;
 /// Tokens beyond a chunk of the forward, a block of the softmax step, or a window: each of them is passed.
 const BEYOND: usize = 5;
-/// Longest check of a window.
-const MAX_TOKENS: usize = 512;
+/// Longest check of a window, and the length above which one sequence has to do.
+const MAX_TOKENS: usize = 4096;
+const MAX_BATCH_TOKENS: usize = 512;
 /// Sequences, tokens, layers and vocabulary entries of a checked model.
 const MODEL_BATCH: usize = 2;
 const MODEL_TOKENS: usize = 9;
@@ -66,9 +67,9 @@ pub(super) fn tolerance(dtype: DType, n_layers: usize) -> f64 {
 }
 
 fn check_layer(cell: &Cell, device: &Device) -> Result<Checked> {
-    let batch = cell.batch_size.min(LAYER_BATCH);
     let window = window_of(&cell.variant).unwrap_or(0);
     let n = cell.seq_len.min(CHUNK.max(window).saturating_add(BEYOND)).min(MAX_TOKENS);
+    let batch = cell.batch_size.min(if n > MAX_BATCH_TOKENS { 1 } else { LAYER_BATCH });
     let (attention, params) = layer::build(cell, device)?;
     let stepper = attention.stepper_by(kernels(cell))?;
     let parts = layer::inputs(cell, batch, n, stepper.as_ref(), "check");

@@ -7,7 +7,7 @@ use super::{heads, resolved};
 use crate::{
     attention::{self, StateBytes, is_hybrid, is_merged, looks_back_only, map_of, max_len, window_of},
     measure::{Direction, last_level_cache_bytes},
-    spec::{Activation, CacheMode, Cell, ModelShape, Positions, Workload},
+    spec::{Activation, CacheMode, Cell, DType, ModelShape, Positions, Workload},
     sweep::Prediction,
 };
 
@@ -17,8 +17,11 @@ const DEFAULT_CACHE: u64 = 32 << 20;
 /// States in rotation are this many times the last-level cache.
 const COLD_FACTOR: u64 = 4;
 
-/// Queries of softmax whose scores are in memory together, and the copies of them that are live at once.
-const SCORE_ROWS: f64 = 256.0 * 4.0;
+/// Queries of softmax whose scores are in memory together.
+const QUERY_BLOCK: f64 = 256.0;
+
+/// Copies of scores that are live at once.
+const SCORES: f64 = 4.0;
 
 /// Bytes of the last-level cache.
 pub(super) fn last_level_cache() -> u64 {
@@ -66,11 +69,15 @@ pub(super) fn positions_known(cell: &Cell) -> Result<(), String> {
     }
 }
 
-/// Whether training reaches every parameter: behind a window that no token leaves, a map learns nothing.
+/// Whether training can do what it should: gradients fit into the dtype and reach every parameter. Behind a window that no
+/// token leaves, a map learns nothing.
 ///
 /// # Errors
 /// The reason why not.
 pub(super) fn all_learns(cell: &Cell) -> Result<(), String> {
+    if cell.workload == Workload::Train && cell.dtype == DType::F16 {
+        return Err("gradients leave the range of f16, and losses are not scaled here; train in bf16 or f32".to_owned());
+    }
     match window_of(&cell.variant) {
         Some(window) if cell.workload == Workload::Train && is_hybrid(&cell.variant) && window >= cell.seq_len => {
             let n = cell.seq_len;
@@ -118,10 +125,13 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
             let inputs = input_bytes(cell);
             let all = inputs.checked_mul(rotation(cell, inputs, cache_bytes))?;
             let n = cell.seq_len as f64;
-            let working = match cell.feature_dim {
-                Some(m) => 4.0 * 4.0 * batch * n * (2 * cell.n_heads * m.max(cell.head_dim)) as f64,
-                None => 4.0 * batch * cell.n_heads as f64 * (SCORE_ROWS * n + n * cell.head_dim as f64),
+            let of_map = cell.feature_dim.map_or(0.0, |m| 4.0 * n * (2 * cell.n_heads * m.max(cell.head_dim)) as f64);
+            let keys = window_of(&cell.variant).map_or(n, |w| n.min(w as f64 + QUERY_BLOCK));
+            let of_scores = match (cell.variant.name.as_str(), window_of(&cell.variant)) {
+                ("softmax", _) | (_, Some(_)) => cell.n_heads as f64 * (SCORES * QUERY_BLOCK * keys + n * cell.head_dim as f64),
+                _ => 0.0,
             };
+            let working = 4.0 * batch * (of_map + of_scores);
             Some(Prediction {
                 state_bytes: state(cell.seq_len)?,
                 memory_bytes: bytes(all as f64 + working)?,

@@ -10,7 +10,7 @@ use super::{
     whole_model::{model, random_ids, state_bytes, time_tokens},
 };
 use crate::{
-    attention::{oracle::to_f64, tensor_dtype},
+    attention::{max_len, oracle::to_f64, tensor_dtype},
     model::{Decoder, Session, greedy},
     params::Params,
     spec::Cell,
@@ -40,7 +40,7 @@ pub(super) fn prefill(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
 /// Logits after the prompt and after a few steps from there, against the f64 model.
 pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     let (setup, batch, prompt) = small_model(cell, STEPS_AFTER)?;
-    let n = prompt + STEPS_AFTER;
+    let n = max_len(&cell.variant).map_or(prompt + STEPS_AFTER, |known| known.min(prompt + STEPS_AFTER));
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;
     let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;

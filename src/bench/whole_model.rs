@@ -1,5 +1,7 @@
 //! Whole-model workloads: `decode`, tokens at a context depth, and `generate`, a whole generation with milestones.
 
+use std::ops::Range;
+
 use candle_core::Result;
 use rand::Rng;
 
@@ -19,7 +21,7 @@ use crate::{
     sweep::Measured,
 };
 
-/// Tokens a warm-up may take beyond those that are measured.
+/// Tokens of the session that a generation warms up with.
 pub(super) const SPARE: usize = 32;
 
 /// The cell's model with room for `max_len` tokens.
@@ -61,23 +63,23 @@ pub(super) fn random_ids(cell: &Cell, n: usize) -> Vec<u32> {
 pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let mut watch = Watch::start(visit.device);
     let (depth, n_gen) = (cell.seq_len, cell.n_gen.unwrap_or(1));
-    let capacity = depth + n_gen + SPARE;
+    let capacity = depth + n_gen;
     let model = model(cell, capacity, visit)?;
     let state_bytes = state_bytes(&model, cell.batch_size, depth)?;
     let mut session = Session::by(&model, cell.batch_size, capacity, kernels(cell))?;
     session.fill(depth, &layer::tile(cell))?;
-    let mut ids = first_ids(cell);
-    let mut step = |session: &mut Session<'_>| -> Result<()> {
-        ids = session.step_greedy(&ids)?;
-        Ok(())
-    };
     let mut warm = None;
     if visit.request.first {
-        warm = Some(time_tokens(visit, &mut watch, true, 0, || step(&mut session))?);
+        warm = Some(warm_up(&mut session, depth..capacity, cell, visit, &mut watch)?);
     }
     // The discarded token of the measured part stands just before the depth.
     session.rewind(depth - 1);
-    let sampled = time_tokens(visit, &mut watch, false, n_gen, || step(&mut session))?;
+    let mut ids = first_ids(cell);
+    let step = || {
+        ids = session.step_greedy(&ids)?;
+        Ok(())
+    };
+    let sampled = time_tokens(visit, &mut watch, false, n_gen, step)?;
     Ok(Measured {
         warmup_count: warm.as_ref().map_or(0, |w| w.warmup_count) + sampled.warmup_count,
         warmup_verified: warm.as_ref().is_none_or(|w| w.warmup_verified),
@@ -129,18 +131,18 @@ pub(super) fn generation(
     Ok(of)
 }
 
-/// Discards tokens of a short session until they agree, as a `decode` does; it begins again at `room` tokens.
+/// Discards tokens that stand at `positions`, again and again, until they agree.
 pub(super) fn warm_up(
     session: &mut Session<'_>,
-    room: usize,
+    positions: Range<usize>,
     cell: &Cell,
     visit: &Visiting<'_>,
     watch: &mut Watch,
 ) -> Result<Sampled> {
     let mut ids = first_ids(cell);
     let step = || {
-        if session.position() == room {
-            session.rewind(0);
+        if session.position() == positions.end {
+            session.rewind(positions.start);
         }
         ids = session.step_greedy(&ids)?;
         Ok(())
@@ -160,7 +162,7 @@ pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measu
     let is_over = || (visit.stop)() || visit.clock.now() - begun >= visit.request.cell_timeout;
     let room = SPARE.min(model.setup().max_len);
     let mut short = Session::by(&model, cell.batch_size, room, kernels(cell))?;
-    let warm = warm_up(&mut short, room, cell, visit, &mut watch)?;
+    let warm = warm_up(&mut short, 0..room, cell, visit, &mut watch)?;
     drop(short);
     let mut session = Session::by(&model, cell.batch_size, longest + prompt, kernels(cell))?;
     let mut ids = first_ids(cell);

@@ -12,7 +12,10 @@ use super::{
     Answer, Failure,
     args::{Fields, PlanArgs},
 };
-use crate::sweep::{DEFAULT_PROFILE, MeasureFields, Overrides, RunFields, SweepFields};
+use crate::{
+    spec::nearest,
+    sweep::{DEFAULT_PROFILE, MeasureFields, Overrides, RunFields, SweepFields},
+};
 
 /// A file of settings.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -34,6 +37,7 @@ struct FieldsLine {
 
 /// The profile's name and everything that covers it.
 pub(super) fn resolve(args: &PlanArgs) -> Answer<(String, Overrides)> {
+    refuse_unknown(env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
     let from_env = PlanArgs { profile: text("T2R_PROFILE"), fields: environment(text)? };
     let mut profile = args.profile.clone().or(from_env.profile);
     let mut fields = over(args.fields.clone(), &from_env.fields);
@@ -57,12 +61,34 @@ fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Names of fields that may be set in the environment.
+fn field_names() -> impl Iterator<Item = &'static str> {
+    SweepFields::NAMES.iter().chain(MeasureFields::NAMES).chain(RunFields::NAMES).copied()
+}
+
+fn variable_of(name: &str) -> String {
+    format!("T2R_{}", name.to_uppercase())
+}
+
+/// A setting that is not one would be silently without effect.
+fn refuse_unknown(mut variables: impl Iterator<Item = String>) -> Answer<()> {
+    let known: Vec<String> = field_names().chain(["profile"]).map(variable_of).collect();
+    match variables.find(|v| v.starts_with("T2R_") && !known.contains(v)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let hint = nearest(&unknown, known.iter().map(String::as_str));
+            Err(Failure::Usage(format!(
+                "environment variable {unknown} is no setting{hint}; a setting is T2R_ and the name of an option"
+            )))
+        }
+    }
+}
+
 /// `T2R_SEQ_LEN=64` is `--seq-len=64`.
 fn environment(get: impl Fn(&str) -> Option<String>) -> Answer<Fields> {
-    let names = SweepFields::NAMES.iter().chain(MeasureFields::NAMES).chain(RunFields::NAMES);
     let mut fields = Fields::default();
-    for name in names {
-        let variable = format!("T2R_{}", name.to_uppercase());
+    for name in field_names() {
+        let variable = variable_of(name);
         let Some(value) = get(&variable) else { continue };
         let flag = format!("--{}={value}", name.replace('_', "-"));
         let one = FieldsLine::try_parse_from([flag]).map_err(|e| {
@@ -117,6 +143,14 @@ mod tests {
         let fields = environment(get).unwrap();
         assert_eq!(fields.sweep.seq_len, Some(SizeList(vec![64, 128, 256])));
         assert_eq!(fields.measure.rounds, Some(3));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_refused() {
+        let refused = |name: &str| refuse_unknown(["PATH", name].into_iter().map(str::to_owned)).is_err();
+        assert!(!refused("T2R_SEQ_LEN") && !refused("T2R_PROFILE") && !refused("T2RX"));
+        let error = refuse_unknown(["T2R_ROUDNS".to_owned()].into_iter());
+        assert!(matches!(error, Err(Failure::Usage(m)) if m.contains("did you mean 'T2R_ROUNDS'")));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
             let (samples, json_lines) = (other(&args.samples_csv), other(&args.jsonl));
             let places = Places { cells: Path::new(file), samples, json_lines, journal: journal.as_deref() };
             let (resumed, pending) = resume(&places, plan, &origin)?;
+            say_what_comes_late(&resumed, [samples, json_lines]);
             // That all can be opened is known before the first is rewritten.
             drop(Output::open_all(targets, existing)?);
             pending.write()?;
@@ -58,6 +59,14 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
         journal: journal.and_then(|path| begin_journal(&path, &run_id, plan, origin, &resumed)),
     };
     Ok(Opened { files, run_id, resumed })
+}
+
+/// A file of samples that the run begins only now has none of the cells that are done.
+fn say_what_comes_late(resumed: &Resumed, files: [Option<&Path>; 2]) {
+    let done = resumed.rows.len();
+    for file in files.into_iter().flatten().filter(|file| done > 0 && !file.exists()) {
+        say(&format!("note: {} begins now: samples of the {done} cells that are done were not kept", file.display()));
+    }
 }
 
 /// A run can do without a journal, and says so.

@@ -152,9 +152,6 @@ impl Axes {
                 "causal = false is for workload forward alone: {w} goes through a sequence one token at a time"
             )));
         }
-        if !self.causal && self.variants.iter().any(|v| v.name == "window") {
-            return Err(PlanError::Shape("window looks back only: leave it out where causal = false".to_owned()));
-        }
         if f.cross_feature_dim.is_some() && !self.workloads.contains(&Workload::Translate) {
             return Err(PlanError::Shape(
                 "cross_feature_dim is for encoder-decoders, and no workload of this sweep has one; leave it out"

@@ -22,7 +22,7 @@ pub(crate) fn every_variant() -> Vec<VariantSpec> {
         }
     }
     let hybrids: Vec<String> =
-        all.iter().filter(|s| s.name.starts_with("window+") && s.params.is_empty()).map(|s| format!("{s}:5")).collect();
+        all.iter().filter(|s| s.name.starts_with("window+") && s.params.is_empty()).map(|s| format!("{s}:3")).collect();
     all.extend(hybrids.iter().map(|v| v.parse().unwrap()));
     all.extend(
         ["window:1", "window:5", "window+t2r:1", "taylor:p=3", "cosformer:max_len=300"].map(|v| v.parse().unwrap()),

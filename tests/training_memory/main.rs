@@ -18,7 +18,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 const SWEEPS: &str = "description='x'
 [defaults]
 workload=['prefill','train']
-variants=['softmax','elu','t2r','window:16','none']
+variants=['softmax','elu','t2r','window:16','window+t2r:16','none']
 batch=2
 n_layers=3
 n_heads=4

@@ -2,7 +2,7 @@
 
 use super::{bytes, forward_flops, heads, resolved, weights};
 use crate::{
-    attention::{self, CHUNK, is_merged, reads_inputs, window_of},
+    attention::{self, CHUNK, is_hybrid, is_merged, reads_inputs, window_of},
     measure::Direction,
     spec::{Activation, Cell, ModelShape, Norm, Positions},
     sweep::Prediction,
@@ -120,21 +120,31 @@ fn graph(cell: &Cell, shape: &ModelShape) -> Graph {
 
 /// Numbers that attention makes of one token, and those of its masks.
 fn mixed(cell: &Cell) -> (f64, f64) {
+    let parts = match (cell.feature_dim, cell.variant.name.as_str()) {
+        (Some(m), _) if is_hybrid(&cell.variant) => vec![mixed_by_sums(cell, m), mixed_by_scores(cell)],
+        (Some(m), _) => vec![mixed_by_sums(cell, m)],
+        (None, "none") => vec![((cell.n_heads * cell.head_dim) as f64, 0.0)],
+        (None, _) => vec![mixed_by_scores(cell)],
+    };
+    parts.into_iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
+}
+
+fn mixed_by_sums(cell: &Cell, m: usize) -> (f64, f64) {
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
-    let n = cell.seq_len;
-    match (cell.feature_dim, cell.variant.name.as_str()) {
-        (Some(m), _) => {
-            let (m, chunk) = (m as f64, n.min(CHUNK) as f64);
-            let copies = if n > CHUNK { (h + kv) * m + kv * (d + 1.0) } else { 0.0 };
-            let sums = 2.0 * kv * m * (d + 1.0) / chunk;
-            let outs = (3.0 + if n > CHUNK { 1.0 } else { 0.0 }) * h * (d + 1.0) + h * d;
-            (map_numbers(cell, m) + copies + kv * (d + 1.0) + 2.0 * chunk * h + sums + outs, 4.0 * chunk * h)
-        }
-        (None, "none") => (h * d, 0.0),
-        // Scores, scaled, masked in two steps, without their maximum, as exponentials, masked again, divided; aside two
-        // products with the mask and two sums.
-        (None, _) => (8.0 * h * block_keys(cell, n) + 2.0 * h * d, 10.0 * h * block_keys(cell, n)),
-    }
+    let (n, m) = (cell.seq_len, m as f64);
+    let chunk = n.min(CHUNK) as f64;
+    let copies = if n > CHUNK { (h + kv) * m + kv * (d + 1.0) } else { 0.0 };
+    let sums = 2.0 * kv * m * (d + 1.0) / chunk;
+    let outs = (3.0 + if n > CHUNK { 1.0 } else { 0.0 }) * h * (d + 1.0) + h * d;
+    (map_numbers(cell, m) + copies + kv * (d + 1.0) + 2.0 * chunk * h + sums + outs, 4.0 * chunk * h)
+}
+
+/// Scores, scaled, masked in two steps, without their maximum, as exponentials, masked again, divided; aside two products
+/// with the mask and two sums.
+fn mixed_by_scores(cell: &Cell) -> (f64, f64) {
+    let (h, d) = (cell.n_heads as f64, cell.head_dim as f64);
+    let scores = h * block_keys(cell, cell.seq_len);
+    (8.0 * scores + 2.0 * h * d, 10.0 * scores)
 }
 
 /// Numbers that φ makes of one token's queries and keys.
@@ -154,12 +164,15 @@ fn block_keys(cell: &Cell, n: usize) -> f64 {
 pub(super) fn working_bytes(cell: &Cell, shape: &ModelShape, n: usize) -> f64 {
     let (width, ffn) = (shape.d_model as f64, shape.ffn_dim as f64);
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    // A block of queries times the keys it sees, in four copies; a window's keys are copied to stand in one piece.
+    let keys = window_of(&cell.variant).map_or(n, |w| n.min(w.saturating_add(QUERY_BLOCK)));
+    let scores = 4.0 * h * n.min(QUERY_BLOCK) as f64 * keys as f64 / n.max(1) as f64;
+    let in_window = if window_of(&cell.variant).is_some() { scores + 2.0 * kv * d } else { 0.0 };
     let attending = match (cell.feature_dim, cell.variant.name.as_str()) {
-        (Some(m), _) => map_numbers(cell, m as f64) + 3.0 * h * (d + 1.0),
+        (Some(m), _) => map_numbers(cell, m as f64) + 3.0 * h * (d + 1.0) + in_window,
         (None, "none") => h * d,
-        // A cache that rolls takes its tokens one by one.
-        (None, _) if window_of(&cell.variant).is_some_and(|w| w <= n) => 2.0 * h * d,
-        (None, _) => 4.0 * h * n.min(QUERY_BLOCK) as f64 + h * d,
+        (None, "window") => in_window + h * d,
+        (None, _) => scores + h * d,
     };
     let in_attention = 2.0 * width + 2.0 * (h + 2.0 * kv) * d + attending;
     let in_feed_forward = 3.0 * width + 3.0 * ffn;
