@@ -128,7 +128,9 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
             let of_map = cell.feature_dim.map_or(0.0, |m| 4.0 * n * (2 * cell.n_heads * m.max(cell.head_dim)) as f64);
             let keys = window_of(&cell.variant).map_or(n, |w| n.min(w as f64 + QUERY_BLOCK));
             let of_scores = match (cell.variant.name.as_str(), window_of(&cell.variant)) {
-                ("softmax", _) | (_, Some(_)) => cell.n_heads as f64 * (SCORES * QUERY_BLOCK * keys + n * cell.head_dim as f64),
+                ("softmax", _) | (_, Some(_)) => {
+                    cell.n_heads as f64 * (SCORES * QUERY_BLOCK * keys + n * cell.head_dim as f64)
+                }
                 _ => 0.0,
             };
             let working = 4.0 * batch * (of_map + of_scores);

@@ -42,7 +42,7 @@ pub(super) fn translate(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     // A session of its own warms up, over the same source.
     let room = SPARE.min(n);
     let mut short = Session::translating(&model, room, &encoded, kernels(cell))?;
-    let warm = warm_up(&mut short, room, cell, visit, &mut watch)?;
+    let warm = warm_up(&mut short, 0..room, cell, visit, &mut watch)?;
     drop(short);
     let Generation { tokens, reached } = generation(&mut session, first_ids(cell), n, visit.clock, &is_over)?;
     let timed_out = tokens.len() < n && !(visit.stop)();

@@ -1,7 +1,7 @@
 //! Random projections that are orthogonal in blocks: less variance than independent ones at the same cost.
 
 use candle_core::{Result, Tensor};
-use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 
 use super::MapShape;
 use crate::{
@@ -32,7 +32,7 @@ pub(super) fn orthogonal(shape: MapShape, n: usize, params: &mut Params, name: &
 }
 
 /// `n` ≤ d orthonormal vectors: normal draws through Gram–Schmidt, a draw that is nearly dependent is drawn again.
-fn orthonormal_rows(rng: &mut impl Rng, n: usize, d: usize) -> Vec<Vec<f32>> {
+fn orthonormal_rows(rng: &mut ChaCha8Rng, n: usize, d: usize) -> Vec<Vec<f32>> {
     let mut rows: Vec<Vec<f32>> = Vec::with_capacity(n);
     while rows.len() < n {
         let mut row = draw(rng, d, Init::Normal(1.0));
