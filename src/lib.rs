@@ -14,4 +14,5 @@ pub mod spec;
 pub mod stats;
 pub mod store;
 pub mod sweep;
+pub mod text;
 pub mod train;

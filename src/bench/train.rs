@@ -59,7 +59,7 @@ pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
     let vocab = setup.shape.vocab_size;
     let targets: Vec<u32> = ids.iter().map(|id| (5 * id + 3) % vocab as u32).collect();
     let tensor = |ids: &[u32]| Tensor::from_slice(ids, (batch, n), device);
-    let examples = Batch { inputs: tensor(&ids)?, targets: tensor(&targets)? };
+    let examples = Batch::new(tensor(&ids)?, tensor(&targets)?)?;
     let vars = params.vars().clone();
     let before = numbers(vars.iter().map(|(name, var)| (name, var.as_tensor())))?;
     let mut tensors = dumped(&params);
