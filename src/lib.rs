@@ -3,6 +3,7 @@
 
 pub mod attention;
 pub mod bench;
+pub mod checkpoint;
 pub mod cli;
 pub mod kernels;
 pub mod measure;

@@ -8,11 +8,13 @@ mod layer_state;
 mod layers;
 pub mod oracle;
 mod session;
+mod setup;
 mod translator;
 
 pub use attention_layer::{AttentionLayer, Encoded};
 pub use block::Block;
-pub use decoder::{Decoder, Setup, greedy};
-pub use layers::{FeedForward, NormLayer, Projection, rotary_tables, rotate, sinusoidal_table};
+pub use decoder::{Decoder, greedy};
+pub use layers::{FeedForward, NormLayer, Projection, Rotary, rotary_tables, rotate, sinusoidal_table};
 pub use session::Session;
+pub use setup::{Conventions, LayerAttention, Setup};
 pub use translator::Translator;

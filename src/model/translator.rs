@@ -6,8 +6,9 @@ use candle_core::{Result, Tensor};
 use super::{
     attention_layer::Encoded,
     block::Block,
-    decoder::{Decoder, Setup},
+    decoder::Decoder,
     layers::NormLayer,
+    setup::{LayerAttention, Setup},
 };
 use crate::{
     attention::{Mask, Resolved},
@@ -25,18 +26,20 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// Random weights by the seed of `params`.
+    /// Weights from `params`, found or drawn.
     ///
     /// # Errors
-    /// If the device has no memory for the weights, or the setup has no cross-attention.
+    /// As [`Decoder::new`], and where the setup has no cross-attention.
     pub fn new(setup: &Setup, params: &mut Params) -> Result<Self> {
-        if setup.cross.is_none() {
+        if !setup.has_encoder() {
             candle_core::bail!("an encoder-decoder needs cross-attention");
         }
         let softmax = Resolved { spec: VariantSpec::new("softmax"), feature_dim: None };
-        let block = |i| Block::new(setup, params, &format!("encoder.{i}"), &softmax, None);
+        let layer = LayerAttention { own: softmax, cross: None };
+        let block = |i| Block::new(setup, params, &format!("encoder.{i}"), &layer);
         let encoder = (0..setup.shape.n_layers).map(block).collect::<Result<Vec<_>>>()?;
-        let encoder_norm = NormLayer::new(params, "encoder_norm", setup.shape.norm, setup.shape.d_model)?;
+        let (shape, epsilon) = (setup.shape, setup.conventions.norm_epsilon);
+        let encoder_norm = NormLayer::new(params, "encoder_norm", shape.norm, epsilon, shape.d_model)?;
         Ok(Self { encoder, encoder_norm, decoder: Decoder::new(setup, params)? })
     }
 

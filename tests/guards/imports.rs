@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "params",
     "attention",
     "model",
+    "checkpoint",
     "train",
     "measure",
     "sweep",
