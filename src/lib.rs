@@ -3,6 +3,7 @@
 
 pub mod attention;
 pub mod bench;
+pub mod checkpoint;
 pub mod cli;
 pub mod kernels;
 pub mod measure;
@@ -15,4 +16,5 @@ pub mod stats;
 pub mod store;
 pub mod sweep;
 pub mod text;
+pub mod tradeoff;
 pub mod train;

@@ -152,6 +152,7 @@ pub(super) fn small_model(cell: &Cell, more: usize) -> Result<(Setup, usize, usi
     let n = cell.seq_len.min(MODEL_TOKENS.max(if passed > MAX_MODEL_TOKENS { 0 } else { passed }));
     let mut setup = whole_model::setup(cell, n + more)?;
     setup.shape.n_layers = setup.shape.n_layers.min(MODEL_LAYERS);
+    setup.layers.truncate(setup.shape.n_layers);
     setup.shape.vocab_size = setup.shape.vocab_size.min(MODEL_VOCAB);
     Ok((setup, cell.batch_size.min(MODEL_BATCH), n))
 }

@@ -25,7 +25,7 @@ pub(super) const SPARE: usize = 32;
 /// The cell's model with room for `max_len` tokens.
 pub(super) fn setup(cell: &Cell, max_len: usize) -> Result<Setup> {
     let Some(shape) = cell.model else { candle_core::bail!("{} needs the shape of a model", cell.workload) };
-    Ok(Setup { shape, heads: heads(cell), variant: resolved(cell), cross: cross(cell), max_len })
+    Ok(Setup::uniform(shape, heads(cell), resolved(cell), cross(cell), max_len))
 }
 
 pub(super) fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {

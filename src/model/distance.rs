@@ -3,11 +3,8 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{
-    attention_layer::{AttentionLayer, Encoded},
-    decoder::Decoder,
-};
-use crate::attention::{Attention, Mask, SoftmaxAttention};
+use super::{attention_layer::Encoded, decoder::Decoder};
+use crate::attention::{Attention, Mask, Resolved, SoftmaxAttention};
 
 /// One attention layer against softmax.
 #[derive(Debug, Clone)]
@@ -22,38 +19,46 @@ pub struct Distance {
 
 impl Decoder {
     /// Every layer that is not softmax, bottom first, over ids (b, n). What goes on to the next layer is softmax's output,
-    /// so that each layer is judged on what the model before conversion would have shown it.
+    /// so that each layer is judged on what the model before conversion would have shown it; no gradient goes from layer to
+    /// layer.
     ///
     /// # Errors
     /// As [`Decoder::forward_over`], and for layers whose projections are merged: those have no queries and keys.
     pub fn distances(&self, ids: &Tensor, source: Option<&Encoded>) -> Result<Vec<Distance>> {
         let rotary = self.rotary(0, ids.dim(1)?)?;
         let softmax = SoftmaxAttention::full(self.setup.heads);
-        let (mut x, mut distances) = (self.embed(ids, 0)?, Vec::new());
-        let mut compare = |layer: String, own: &AttentionLayer, got: &dyn Fn() -> Result<Tensor>, want: &Tensor| {
-            if own.is_softmax() {
-                return Ok(());
-            }
-            let (got, want) = (got()?.to_dtype(DType::F32)?, want.detach().to_dtype(DType::F32)?);
-            let square = (got - &want)?.sqr()?.mean_all()?;
-            distances.push(Distance { layer, square, scale: want.sqr()?.mean_all()? });
-            Ok::<_, candle_core::Error>(())
-        };
-        for (i, block) in self.blocks.iter().enumerate() {
+        let (mut x, mut distances) = (self.embed(ids, 0)?.detach(), Vec::new());
+        for (i, (block, variants)) in self.blocks.iter().zip(&self.setup.layers).enumerate() {
             let layer = &block.attention;
             let qkv = layer.project(&x, rotary.as_ref())?;
-            let want = softmax.forward(&qkv, &Mask::Causal)?;
-            compare(format!("blocks.{i}"), layer, &|| layer.attention.forward(&qkv, &Mask::Causal), &want)?;
-            x = layer.finish(&x, &want)?;
+            let want = softmax.forward(&qkv, &Mask::Causal)?.detach();
+            if !is_softmax(&variants.own) {
+                let got = layer.attention.forward(&qkv, &Mask::Causal)?;
+                distances.push(Distance::between(format!("blocks.{i}"), &got, &want)?);
+            }
+            x = layer.finish(&x, &want)?.detach();
             if let (Some(cross), Some(source)) = (&block.cross, source) {
                 let q = cross.queries(&x)?;
-                let want = softmax.read(&q, &cross.absorb_by(&softmax, source)?, 0)?;
-                let got = || cross.attention.read(&q, &cross.absorb(source)?, 0);
-                compare(format!("blocks.{i}.cross"), cross, &got, &want)?;
-                x = cross.finish(&x, &want)?;
+                let want = softmax.read(&q, &cross.absorb_by(&softmax, source)?, 0)?.detach();
+                if !variants.cross.as_ref().is_none_or(is_softmax) {
+                    let got = cross.attention.read(&q, &cross.absorb(source)?, 0)?;
+                    distances.push(Distance::between(format!("blocks.{i}.cross"), &got, &want)?);
+                }
+                x = cross.finish(&x, &want)?.detach();
             }
-            x = block.feed(&x)?;
+            x = block.feed(&x)?.detach();
         }
         Ok(distances)
+    }
+}
+
+fn is_softmax(variant: &Resolved) -> bool {
+    variant.spec.name == "softmax"
+}
+
+impl Distance {
+    fn between(layer: String, got: &Tensor, want: &Tensor) -> Result<Self> {
+        let (got, want) = (got.to_dtype(DType::F32)?, want.to_dtype(DType::F32)?);
+        Ok(Self { layer, square: (got - &want)?.sqr()?.mean_all()?, scale: want.sqr()?.mean_all()? })
     }
 }

@@ -1,9 +1,12 @@
 //! How good a model is on what is held out: mean loss without smoothing or dropout, and how often it is right.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::{Batch, Network, token_losses};
-use crate::model::{Distance, Dropout};
+use crate::{
+    kernels::{Kernels, Simd},
+    model::{Distance, Dropout},
+};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +26,7 @@ pub struct Score {
 pub fn evaluate(network: &dyn Network, batches: &[Batch]) -> Result<Score> {
     let (mut sum, mut right, mut tokens) = (0.0, 0.0, 0);
     for batch in batches {
-        let logits = network.logits(batch, &mut Dropout::none())?.detach();
+        let logits = network.logits(batch, fastest(network), &mut Dropout::none())?.detach();
         sum += scalar(&batch.total(&token_losses(&logits, &batch.targets, 0.0)?)?)?;
         let hits = logits.argmax(D::Minus1)?.eq(&batch.targets)?.to_dtype(DType::F32)?;
         right += scalar(&batch.total(&hits.flatten_all()?)?)?;
@@ -57,6 +60,15 @@ pub fn mean_distance(distances: &[Distance]) -> Result<Tensor> {
     }
     let relative = distances.iter().map(|d| &d.square / (&d.scale + 1e-12)?);
     Tensor::stack(&relative.collect::<Result<Vec<_>>>()?, 0)?.mean_all()
+}
+
+/// Fused kernels where there are any.
+fn fastest(network: &dyn Network) -> Kernels {
+    let model = network.decoder();
+    match (model.device(), model.dtype()) {
+        (Device::Cpu, DType::F32) => Kernels::Fused(Simd::detect()),
+        _ => Kernels::Plain,
+    }
 }
 
 fn scalar(tensor: &Tensor) -> Result<f64> {

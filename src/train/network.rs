@@ -11,13 +11,13 @@ use crate::{
 
 /// A model that can be trained.
 pub trait Network {
-    /// Logits (b, n, vocab) of every target position, differentiable.
+    /// Logits (b, n, vocab) of every target position, differentiable with plain kernels.
     ///
     /// # Errors
     /// On ids or lengths that the model has no room for, and on a source where there should be none or the reverse.
-    fn logits(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Tensor>;
+    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor>;
 
-    /// How far each attention layer is from softmax over the same queries, keys and values, while softmax is what goes on
+    /// How far each attention layer of the decoder is from softmax over the same queries, keys and values, while softmax is what goes on
     /// through the model; differentiable.
     ///
     /// # Errors
@@ -29,11 +29,11 @@ pub trait Network {
 }
 
 impl Network for Decoder {
-    fn logits(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Tensor> {
+    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
         if batch.source.is_some() {
             candle_core::bail!("a decoder-only model has no use for a source; leave out --source");
         }
-        self.forward_with(&batch.inputs, None, Kernels::Plain, dropout)
+        self.forward_with(&batch.inputs, None, kernels, dropout)
     }
 
     fn distances(&self, batch: &Batch) -> Result<Vec<Distance>> {
@@ -46,13 +46,13 @@ impl Network for Decoder {
 }
 
 impl Network for Translator {
-    fn logits(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Tensor> {
-        let source = self.encoded(batch, dropout)?;
-        self.decoder.forward_with(&batch.inputs, Some(&source), Kernels::Plain, dropout)
+    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
+        let source = self.encoded(batch, kernels, dropout)?;
+        self.decoder.forward_with(&batch.inputs, Some(&source), kernels, dropout)
     }
 
     fn distances(&self, batch: &Batch) -> Result<Vec<Distance>> {
-        let source = self.encoded(batch, &mut Dropout::none())?;
+        let source = self.encoded(batch, Kernels::Plain, &mut Dropout::none())?;
         self.decoder.distances(&batch.inputs, Some(&source))
     }
 
@@ -62,10 +62,10 @@ impl Network for Translator {
 }
 
 impl Translator {
-    fn encoded(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Encoded> {
+    fn encoded(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Encoded> {
         let Some(source) = &batch.source else {
             candle_core::bail!("an encoder-decoder translates: give --source and --target");
         };
-        self.encode_with(&source.ids, Some(&source.lengths), Kernels::Plain, dropout)
+        self.encode_with(&source.ids, Some(&source.lengths), kernels, dropout)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::{AdamW, Batch, Network, next_token_loss};
-use crate::model::Dropout;
+use crate::{kernels::Kernels, model::Dropout};
 
 /// A gradient for every variable, by name.
 pub type Gradients = BTreeMap<String, Tensor>;
@@ -70,7 +70,7 @@ pub fn loss_and_gradients(
     vars: &BTreeMap<String, Var>,
     batch: &Batch,
 ) -> Result<(f64, Gradients)> {
-    let loss = next_token_loss(&model.logits(batch, &mut Dropout::none())?, &batch.targets)?;
+    let loss = next_token_loss(&model.logits(batch, Kernels::Plain, &mut Dropout::none())?, &batch.targets)?;
     Ok((finite(&loss)?, gradients(&loss, vars)?))
 }
 

@@ -12,6 +12,7 @@ use super::{
     token_losses,
 };
 use crate::{
+    kernels::Kernels,
     measure::{Clock, peak_bytes, reset_peak, rss_bytes},
     model::Dropout,
 };
@@ -178,7 +179,7 @@ impl<'a> Trainer<'a> {
                 Objective::NextToken => {
                     let mut dropout =
                         Dropout::new(self.recipe.dropout, self.recipe.seed, &format!("dropout.{step}.{i}"));
-                    let logits = self.task.network.logits(batch, &mut dropout)?;
+                    let logits = self.task.network.logits(batch, Kernels::Plain, &mut dropout)?;
                     let losses = token_losses(&logits, &batch.targets, self.recipe.label_smoothing)?;
                     (batch.total(&losses)? * (1.0 / targets.max(1) as f64))?
                 }

@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "params",
     "attention",
     "model",
+    "checkpoint",
     "text",
     "measure",
     "train",
@@ -25,6 +26,7 @@ const ORDER: &[&str] = &[
     "store",
     "report",
     "bench",
+    "tradeoff",
     "progress",
     "cli",
 ];
