@@ -24,6 +24,7 @@
 //! ```
 
 mod attention;
+mod convert;
 mod description;
 mod error;
 mod family;
@@ -45,6 +46,7 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 
+pub use convert::{Conversion, LayerChoice, break_even, sequence_bytes};
 pub use description::{Description, SpecialTokens};
 pub use error::{CheckpointError, Result};
 pub use family::Family;

@@ -31,17 +31,7 @@ pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
     let (name, overrides) = layers::resolve(args)?;
     let profile = profile::load(&name).map_err(|e| Failure::Usage(e.to_string()))?;
     let run = overrides.run.over(&profile.run);
-    let n_threads = match run.threads {
-        Some(0) => return Err(Failure::Usage("--threads 0: nothing can run on no thread; give at least 1".into())),
-        Some(n) if n > most_threads() => {
-            let most = most_threads();
-            return Err(Failure::Usage(format!(
-                "--threads {n}: far beyond what this machine has; give at most {most}"
-            )));
-        }
-        Some(n) => n,
-        None => available_threads(),
-    };
+    let n_threads = threads(run.threads)?;
     let spec = run.device.unwrap_or(DeviceSpec { kind: DeviceKind::Cpu, index: 0 });
     let run_facts = RunFacts { device_kind: spec.kind, n_threads, seed: run.seed.unwrap_or(0) };
     let plan = Plan::new(&profile, &overrides, &run_facts).map_err(|e| Failure::Usage(e.to_string()))?;
@@ -50,6 +40,19 @@ pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
     let free = facts(&device.device).memory_bytes.or_else(memory_limit);
     let memory_default = free.map_or(u64::MAX, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
     Ok(Setup { plan, device, n_threads, memory_default })
+}
+
+/// The threads of a run: as many as asked for, or as there are.
+pub(super) fn threads(asked: Option<usize>) -> Answer<usize> {
+    match asked {
+        Some(0) => Err(Failure::Usage("--threads 0: nothing can run on no thread; give at least 1".into())),
+        Some(n) if n > most_threads() => {
+            let most = most_threads();
+            Err(Failure::Usage(format!("--threads {n}: far beyond what this machine has; give at most {most}")))
+        }
+        Some(n) => Ok(n),
+        None => Ok(available_threads()),
+    }
 }
 
 /// Threads that this process may use at once.
