@@ -24,6 +24,7 @@
 //! ```
 
 mod attention;
+mod convert;
 mod description;
 mod error;
 mod family;
@@ -39,12 +40,15 @@ mod tokenizer;
 mod write;
 
 use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use candle_core::{DType, Device, Tensor};
 
+pub use convert::{Conversion, LayerChoice, break_even, sequence_bytes};
 pub use description::{Description, SpecialTokens};
 pub use error::{CheckpointError, Result};
 pub use family::Family;
@@ -55,6 +59,8 @@ use crate::{
     model::{Decoder, Setup, Translator},
     params::{Params, Source},
 };
+use xxhash_rust::xxh3::Xxh3Default;
+
 use family::Place;
 use gguf::Gguf;
 use safetensors::Safetensors;
@@ -107,6 +113,24 @@ impl Checkpoint {
             _ => path.file_name(),
         };
         name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Its name and a short hash of its files, which equal checkpoints share on every machine: `smollm2@1f2e3d4c`. Of large
+    /// files the length, the beginning and the end are hashed.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub fn key(&self) -> Result<String> {
+        let mut hash = Xxh3Default::new();
+        hash.update(format!("{:?}", self.setup()).as_bytes());
+        let files: Vec<&Path> = match &*self.weights {
+            Weights::Gguf { gguf, .. } => vec![&gguf.file],
+            Weights::Safetensors { files, .. } => files.files().iter().map(PathBuf::as_path).collect(),
+        };
+        for file in files {
+            hash_ends(file, &mut hash).map_err(|e| CheckpointError::unreadable(file, e))?;
+        }
+        Ok(format!("{}@{:08x}", self.name(), hash.digest() >> 32))
     }
 
     /// What it says of itself.
@@ -167,6 +191,22 @@ impl Checkpoint {
         tokenizer.must_fit(&self.path, self.setup().shape.vocab_size)?;
         Ok(tokenizer)
     }
+}
+
+/// Bytes of a file's beginning and end that are hashed.
+const HASHED: u64 = 1 << 20;
+
+fn hash_ends(file: &Path, hash: &mut Xxh3Default) -> io::Result<()> {
+    let mut reader = File::open(file)?;
+    let len = reader.metadata()?.len();
+    hash.update(&len.to_le_bytes());
+    for start in [0, len.saturating_sub(HASHED)] {
+        let mut bytes = Vec::new();
+        reader.seek(SeekFrom::Start(start))?;
+        (&mut reader).take(HASHED).read_to_end(&mut bytes)?;
+        hash.update(&bytes);
+    }
+    Ok(())
 }
 
 /// Beginnings of the names of parameters that a model with the attention of `to` has and one with that of `from` has not.

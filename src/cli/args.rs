@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
+use super::{convert::ConvertArgs, eval::EvalArgs, generate::GenerateArgs};
 use crate::{
     report::Format,
     sweep::{MeasureFields, Overrides, RunFields, SweepFields},
@@ -62,6 +63,12 @@ pub(super) enum Command {
         #[arg(long, value_name = "FORM", default_value_t)]
         format: Format,
     },
+    /// Swap the attention of a pretrained model.
+    Convert(Box<ConvertArgs>),
+    /// Score a text: perplexity, and the distance of attention from a teacher's.
+    Eval(Box<EvalArgs>),
+    /// Continue a text.
+    Generate(Box<GenerateArgs>),
 }
 
 /// What `list` lists.

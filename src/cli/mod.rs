@@ -2,8 +2,12 @@
 //! exit codes themselves are `main`'s.
 
 mod args;
+mod convert;
+mod eval;
+mod generate;
 mod layers;
 mod list;
+mod models;
 mod outputs;
 mod run;
 mod setup;
@@ -68,6 +72,9 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
         Some(Command::Run(args)) => run::run(&args, line.talk),
         Some(Command::List { what }) => list::list(&what, line.talk),
         Some(Command::Env { measure, format }) => list::env(measure, format),
+        Some(Command::Convert(args)) => convert::convert(&args, line.talk),
+        Some(Command::Eval(args)) => eval::eval(&args, line.talk),
+        Some(Command::Generate(args)) => generate::generate(&args, line.talk),
     }
 }
 

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     attention::{
-        self, Attention, Heads, LinearAttention, Qkv, Resolved, TensorState, has_fused_form, is_merged, reads_inputs,
+        self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, TensorState, has_fused_form, is_merged, reads_inputs,
     },
+    kernels::Kernels,
     params::{Init, Params},
 };
 
@@ -93,6 +94,14 @@ impl AttentionLayer {
             None => None,
         };
         Ok(Qkv { q, k, v: by_head(&self.v, &y, n_kv_heads)?, gate })
+    }
+
+    /// Attention over whole sequences, fused where it can be: (b, h, n, d_v).
+    pub(super) fn mix(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Fused(simd) if self.fused => self.attention.infer(qkv, mask, simd),
+            _ => self.attention.forward(qkv, mask),
+        }
     }
 
     /// Queries alone, for cross-attention: (b, h, n, width).

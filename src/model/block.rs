@@ -52,10 +52,7 @@ impl Block {
         dropout: &mut Dropout,
     ) -> Result<Tensor> {
         let qkv = self.attention.project(x, rotary)?;
-        let mixed = match kernels {
-            Kernels::Fused(simd) if self.attention.fused => self.attention.attention.infer(&qkv, mask, simd)?,
-            _ => self.attention.attention.forward(&qkv, mask)?,
-        };
+        let mixed = self.attention.mix(&qkv, mask, kernels)?;
         let x = (x + dropout.apply(self.attention.outwards(&mixed)?)?)?;
         let x = match (&self.cross, source) {
             (Some(cross), Some(source)) => {

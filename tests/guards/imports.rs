@@ -19,6 +19,7 @@ const ORDER: &[&str] = &[
     "attention",
     "model",
     "checkpoint",
+    "inference",
     "text",
     "measure",
     "train",
