@@ -4,7 +4,12 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
-use super::{convert::ConvertArgs, eval::EvalArgs, generate::GenerateArgs};
+use super::{
+    convert::ConvertArgs,
+    eval::EvalArgs,
+    generate::GenerateArgs,
+    training::{FinetuneArgs, PretrainArgs, TradeoffArgs, TranslateArgs},
+};
 use crate::{
     report::Format,
     sweep::{MeasureFields, Overrides, RunFields, SweepFields},
@@ -69,6 +74,14 @@ pub(super) enum Command {
     Eval(Box<EvalArgs>),
     /// Continue a text.
     Generate(Box<GenerateArgs>),
+    /// Train a new model from random weights.
+    Pretrain(Box<PretrainArgs>),
+    /// Train a model on, most often a converted one.
+    Finetune(Box<FinetuneArgs>),
+    /// Translate sentences, one a line.
+    Translate(Box<TranslateArgs>),
+    /// Train, convert, finetune and judge the models of a profile: quality beside speed and memory.
+    Tradeoff(Box<TradeoffArgs>),
 }
 
 /// What `list` lists.

@@ -12,6 +12,7 @@ use super::{
     args::{Form, Talk},
     models::{self, Place},
     say, stop,
+    training::{self, BleuArgs},
 };
 use crate::{
     checkpoint::{Checkpoint, Tokenizer},
@@ -25,13 +26,13 @@ use crate::{
 const DISTANCE_WINDOWS: usize = 2;
 
 /// The options of `eval`.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct EvalArgs {
     /// Checkpoint: a folder, or a .gguf file.
-    #[arg(value_name = "CKPT")]
-    checkpoint: PathBuf,
+    #[arg(value_name = "CKPT", required_unless_present = "hypotheses")]
+    checkpoint: Option<PathBuf>,
     /// Text files, scored as one text; `-` is stdin.
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "target", conflicts_with = "target")]
     text: Vec<PathBuf>,
     /// Tokens of a window.
     #[arg(long, value_name = "N", default_value_t = 512)]
@@ -47,6 +48,8 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "CKPT")]
     teacher: Option<PathBuf>,
     #[command(flatten)]
+    translations: BleuArgs,
+    #[command(flatten)]
     place: Place,
     #[command(flatten)]
     form: Form,
@@ -56,7 +59,12 @@ pub(super) struct EvalArgs {
 pub(super) fn eval(args: &EvalArgs, talk: Talk) -> Answer<Ending> {
     let windows = windows(args)?;
     let device = args.place.open()?;
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    if args.translations.is_asked() {
+        training::score(args.checkpoint.as_deref(), &args.translations, args.form.format)?;
+        return Ok(Ending::Done);
+    }
+    let Some(path) = &args.checkpoint else { return Err(Failure::Usage("give a checkpoint".into())) };
+    let checkpoint = Checkpoint::open(path)?;
     let (ids, ends) = ids(&checkpoint.tokenizer()?, args)?;
     let model = models::decoder(&checkpoint, &device)?;
     let known = model.setup().max_len;

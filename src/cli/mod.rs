@@ -12,6 +12,7 @@ mod outputs;
 mod run;
 mod setup;
 mod stop;
+mod training;
 
 use std::{
     ffi::OsString,
@@ -75,6 +76,10 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
         Some(Command::Convert(args)) => convert::convert(&args, line.talk),
         Some(Command::Eval(args)) => eval::eval(&args, line.talk),
         Some(Command::Generate(args)) => generate::generate(&args, line.talk),
+        Some(Command::Pretrain(args)) => training::pretrain(&args, line.talk),
+        Some(Command::Finetune(args)) => training::finetune(&args, line.talk),
+        Some(Command::Translate(args)) => training::translate(&args, line.talk),
+        Some(Command::Tradeoff(args)) => training::tradeoff(&args, line.talk),
     }
 }
 

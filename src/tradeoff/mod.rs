@@ -16,7 +16,7 @@ use candle_core::Device;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use material::{Inputs, Material};
-pub use models::{Known, Values, softmax_setup, swap, swapped, values_of};
+pub use models::{Known, Values, softmax_setup, swap, values_of};
 pub use profile::{RowSpec, TradeoffProfile, Way, embedded, load, parse};
 pub use row::{Row, Rows, SCHEMA_VERSION};
 pub use run::{Lab, Outcome, Run, Teacher, runs};
@@ -138,7 +138,7 @@ impl Tradeoff<'_> {
             task: self.profile.task.to_string(),
             variant: run.variant.to_string(),
             cross_variant: run.cross.as_ref().map(ToString::to_string),
-            layers: run.layers.clone(),
+            layers: run.layers.to_string(),
             way: run.way.to_string(),
             seed: run.seed,
             parameters: outcome.values.values().map(|t| t.elem_count() as u64).sum(),

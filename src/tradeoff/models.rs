@@ -39,25 +39,7 @@ pub fn values_of(params: &Params) -> Result<Values> {
     params.tensors().iter().map(|(name, tensor)| Ok((name.clone(), tensor.detach().copy()?))).collect()
 }
 
-/// Which layers of `n` a row swaps.
-///
-/// # Errors
-/// A message for people.
-pub fn swapped(layers: &str, n: usize) -> std::result::Result<Vec<bool>, String> {
-    // Every k-th from the top keeps softmax.
-    let keep_each = match layers {
-        "all" => return Ok(vec![true; n]),
-        "75%" => 4,
-        "50%" => 2,
-        other => return Err(format!("layers = '{other}', expected all, 75% or 50%")),
-    };
-    Ok((0..n).map(|i| !(n - i).is_multiple_of(keep_each)).collect())
-}
-
 /// The softmax model of a profile; `pairs`: with an encoder.
-///
-/// # Errors
-/// A message for people.
 #[must_use]
 pub fn softmax_setup(profile: &TradeoffProfile, vocab_size: usize, max_len: usize, pairs: bool) -> Setup {
     let m = profile.model;
@@ -84,21 +66,20 @@ fn softmax() -> Resolved {
 /// # Errors
 /// A message for people: an unknown variant, a size that cannot be, no cross form.
 pub fn swap(setup: &Setup, row: &RowSpec) -> std::result::Result<Setup, String> {
-    let which = swapped(&row.layers, setup.layers.len())?;
+    let head_dim = setup.heads.head_dim;
     let variant = |spec: &VariantSpec, causal: bool| {
-        let request = ResolveRequest { head_dim: setup.heads.head_dim, feature_dim: None, can_merge: false, causal };
-        resolve(spec, request)
+        resolve(spec, ResolveRequest { head_dim, feature_dim: None, can_merge: false, causal })
     };
     let own = variant(&row.variant, true)?;
     let cross = match setup.has_encoder() {
         true => Some(variant(row.cross.as_ref().unwrap_or(&row.variant), false)?),
         false => None,
     };
-    let layer = |(layer, swapped): (&LayerAttention, bool)| match swapped {
-        true => LayerAttention { own: own.clone(), cross: cross.clone() },
-        false => layer.clone(),
-    };
-    Ok(Setup { layers: setup.layers.iter().zip(which).map(layer).collect(), ..setup.clone() })
+    let (mut after, n) = (setup.clone(), setup.layers.len());
+    for (_, layer) in after.layers.iter_mut().enumerate().filter(|(i, _)| row.layers.has(*i, n)) {
+        *layer = LayerAttention { own: own.clone(), cross: cross.clone() };
+    }
+    Ok(after)
 }
 
 /// A model, decoder-only or with an encoder as the setup says.
@@ -125,13 +106,25 @@ pub fn trainable(values: Option<&Values>, seed: u64, device: &Device) -> Params 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tradeoff::load;
 
     #[test]
-    fn layers_are_counted_from_the_top() {
-        assert_eq!(swapped("all", 2), Ok(vec![true; 2]));
-        assert_eq!(swapped("75%", 6), Ok(vec![true, true, false, true, true, true]));
-        assert_eq!(swapped("75%", 8), Ok([[false, true, true, true]; 2].concat()));
-        assert_eq!(swapped("50%", 2), Ok(vec![false, true]));
-        assert!(swapped("80", 4).unwrap_err().contains("80"));
+    fn a_row_swaps_its_layers_and_their_cross_attention() {
+        let profile = load("tradeoff-mt").unwrap();
+        let softmax = softmax_setup(&profile, 50, 16, true);
+        let row = RowSpec {
+            variant: "window:8".parse().unwrap(),
+            cross: Some("t2r:6".parse().unwrap()),
+            layers: "50%".parse().unwrap(),
+            ways: Vec::new(),
+            seeds: Vec::new(),
+        };
+        let after = swap(&softmax, &row).unwrap();
+        let names: Vec<&str> = after.layers.iter().map(|l| l.own.spec.name.as_str()).collect();
+        // The top layer and every second below it keep softmax.
+        assert_eq!(names, ["softmax", "window", "softmax"]);
+        let sizes: Vec<_> = after.layers.iter().map(|l| l.cross.as_ref().and_then(|c| c.feature_dim)).collect();
+        assert_eq!(sizes, [None, Some(6), None]);
+        assert!(swap(&softmax, &RowSpec { cross: None, ..row }).unwrap_err().contains("cross form"));
     }
 }

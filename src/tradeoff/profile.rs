@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    checkpoint::LayerChoice,
     spec::{Activation, Norm, Positions, VariantSpec, nearest, words},
     text::Recall,
     train::Decay,
@@ -164,17 +165,32 @@ pub struct RowSpec {
     pub variant: VariantSpec,
     /// Their cross-attention, where it is another.
     pub cross: Option<VariantSpec>,
-    /// Which layers are swapped: `all`, or `75%`: every fourth from the top keeps softmax.
-    #[serde(default = "all")]
-    pub layers: String,
+    /// Which layers are swapped: `all`, a share (`75%`: the top layer and every fourth below it keep softmax), or a list.
+    #[serde(default = "all", with = "layers")]
+    pub layers: LayerChoice,
     /// How the models come to be.
     pub ways: Vec<Way>,
     /// One model each.
     pub seeds: Vec<u64>,
 }
 
-fn all() -> String {
-    "all".to_owned()
+fn all() -> LayerChoice {
+    LayerChoice::Percent(100)
+}
+
+/// A choice of layers as text.
+mod layers {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::checkpoint::LayerChoice;
+
+    pub(super) fn serialize<S: Serializer>(layers: &LayerChoice, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(layers)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LayerChoice, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 impl TradeoffProfile {

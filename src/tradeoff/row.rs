@@ -80,7 +80,8 @@ impl Row {
     fn is_of(&self, run: &Run) -> bool {
         self.variant == run.variant.to_string()
             && self.cross_variant == run.cross.as_ref().map(ToString::to_string)
-            && (self.layers.as_str(), self.way.as_str(), self.seed) == (run.layers.as_str(), run.way.as_str(), run.seed)
+            && self.layers == run.layers.to_string()
+            && (self.way.as_str(), self.seed) == (run.way.as_str(), run.seed)
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
 
     fn run(seed: u64) -> Run {
         let variant = "t2r:32".parse().unwrap();
-        Run { variant, cross: None, layers: "all".to_owned(), way: Way::Finetuned, seed }
+        Run { variant, cross: None, layers: "all".parse().unwrap(), way: Way::Finetuned, seed }
     }
 
     fn row(seed: u64, decode_len: usize) -> Row {

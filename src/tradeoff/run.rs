@@ -11,6 +11,7 @@ use super::{
     speed::{Speed, speeds},
 };
 use crate::{
+    checkpoint::LayerChoice,
     measure::Clock,
     model::Setup,
     params::Params,
@@ -32,7 +33,7 @@ pub struct Run {
     /// Their cross-attention, where it is another.
     pub cross: Option<VariantSpec>,
     /// Which layers.
-    pub layers: String,
+    pub layers: LayerChoice,
     /// How it comes to be.
     pub way: Way,
     /// Seed of what is new in it, and of its order of learning.
@@ -44,14 +45,17 @@ impl Run {
     #[must_use]
     pub fn pretrained() -> Self {
         let variant = VariantSpec::new("softmax");
-        Self { variant, cross: None, layers: "all".to_owned(), way: Way::Pretrained, seed: 0 }
+        Self { variant, cross: None, layers: LayerChoice::Percent(100), way: Way::Pretrained, seed: 0 }
     }
 
     /// A few words for people.
     #[must_use]
     pub fn label(&self) -> String {
         let cross = self.cross.as_ref().map_or_else(String::new, |cross| format!(" × {cross}"));
-        let layers = if self.layers == "all" { String::new() } else { format!(" {}", self.layers) };
+        let layers = match &self.layers {
+            LayerChoice::Percent(100) => String::new(),
+            layers => format!(" {layers}"),
+        };
         format!("{}{cross}{layers} · {} · seed {}", self.variant, self.way, self.seed)
     }
 

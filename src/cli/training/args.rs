@@ -159,7 +159,7 @@ pub(in crate::cli) struct FinetuneArgs {
     pub(in crate::cli) output: Option<PathBuf>,
     /// What is trained: all, attention, feature-maps.
     #[arg(long = "train", value_name = "WHAT", default_value_t = Trained::All, help_heading = "Training")]
-    pub(in crate::cli) train_what: Trained,
+    pub(in crate::cli) trained: Trained,
     /// First so many updates in which the feature maps alone learn to give what softmax would.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     pub(in crate::cli) transfer: u64,
@@ -183,10 +183,13 @@ pub(in crate::cli) struct TranslateArgs {
     pub(in crate::cli) source: Option<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) search: SearchArgs,
+    /// Threads [default: all].
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) threads: Option<usize>,
 }
 
 /// How translations are searched for.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Args)]
 #[group(skip)]
 pub(in crate::cli) struct SearchArgs {
     /// Hypotheses that are kept of each sentence; 1 is greedy.
@@ -201,9 +204,6 @@ pub(in crate::cli) struct SearchArgs {
     /// Sentences translated at once.
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Search")]
     pub(in crate::cli) batch: usize,
-    /// Threads [default: all].
-    #[arg(long, value_name = "N", help_heading = "Search")]
-    pub(in crate::cli) threads: Option<usize>,
 }
 
 /// `t2r tradeoff`.
