@@ -54,7 +54,7 @@ pub fn learn_bpe<'a>(lines: impl Iterator<Item = &'a str> + Send, size: usize) -
     whole.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(byte_level())));
     whole.with_post_processor(Some(PostProcessorWrapper::ByteLevel(byte_level())));
     whole.with_decoder(Some(DecoderWrapper::ByteLevel(byte_level())));
-    whole.add_special_tokens(&special);
+    whole.add_special_tokens(special).map_err(|e| refuse(e.to_string()))?;
     Ok(whole)
 }
 

@@ -63,24 +63,31 @@ pub enum Material {
 }
 
 impl Material {
-    /// Reads files and learns a vocabulary of them, as the task wants.
+    /// Reads files, as the task wants, and learns a vocabulary of them, if there is no tokenizer yet.
     ///
     /// # Errors
     /// On files that are missing, unreadable, too short or not aligned.
-    pub fn new(profile: &TradeoffProfile, inputs: &Inputs) -> anyhow::Result<Self> {
+    pub fn new(profile: &TradeoffProfile, inputs: &Inputs, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Self> {
         let vocab_size = profile.model.vocab_size.unwrap_or(0);
+        let learned = |lines: Vec<&str>| match tokenizer {
+            Some(tokenizer) => Ok(tokenizer.clone()),
+            None => learn_bpe(lines.into_iter(), vocab_size),
+        };
         match profile.task {
+            TaskKind::Recall if tokenizer.is_some() => {
+                anyhow::bail!("profile {} makes up its task: a given model has no words for it", profile.name)
+            }
             TaskKind::Recall => Ok(Self::Recall(profile.recall_task().context("a profile of recall has its sizes")?)),
             TaskKind::Text => {
                 anyhow::ensure!(!inputs.text.is_empty(), "profile {} reads a text: give --text FILES", profile.name);
-                Self::of_text(&inputs.text, vocab_size)
+                Self::of_text(&inputs.text, learned)
             }
             TaskKind::Pairs => {
                 let (Some(source), Some(target)) = (&inputs.source, &inputs.target) else {
                     anyhow::bail!("profile {} reads aligned sentences: give --source and --target", profile.name);
                 };
                 let aligned = read_aligned(source, target)?;
-                let (learned, held_out) = match &inputs.groups {
+                let (to_learn, held_out) = match &inputs.groups {
                     Some(groups) => split_by_group(aligned, &read_lines(groups)?, HELD_OUT, (source, groups))?,
                     None => {
                         // Neighbours may be alike, so that the last tenth is held out, and no random tenth.
@@ -93,24 +100,24 @@ impl Material {
                         (kept_part, rest)
                     }
                 };
-                Self::of_pairs(&learned, held_out, vocab_size, profile.training.held_out)
+                Self::of_pairs(&to_learn, held_out, learned, profile.training.held_out)
             }
         }
     }
 
-    fn of_text(files: &[PathBuf], vocab_size: usize) -> anyhow::Result<Self> {
+    fn of_text(files: &[PathBuf], tokenizer: impl Learn) -> anyhow::Result<Self> {
         let text = files.iter().map(|file| read_text(file)).collect::<Result<Vec<_>, TextError>>()?.concat();
         let characters = text.chars().count();
         let kept = (characters as f64 * (1.0 - HELD_OUT)) as usize;
         let at = text.char_indices().nth(kept).map_or(text.len(), |(at, _)| at);
         let (learned, held_out) = text.split_at(at);
-        let tokenizer = learn_bpe(learned.split_inclusive('\n'), vocab_size)?;
+        let tokenizer = tokenizer(learned.split_inclusive('\n').collect())?;
+        let vocab_size = tokenizer.get_vocab_size(true);
         Ok(Self::Text { tokens: encode(&tokenizer, learned)?, held_out: encode(&tokenizer, held_out)?, vocab_size })
     }
 
-    fn of_pairs(learned: &Aligned, held_out: Aligned, vocab_size: usize, most: usize) -> anyhow::Result<Self> {
-        let lines = || learned.source.iter().chain(&learned.target).map(String::as_str);
-        let tokenizer = learn_bpe(lines().collect::<Vec<_>>().into_iter(), vocab_size)?;
+    fn of_pairs(learned: &Aligned, held_out: Aligned, tokenizer: impl Learn, most: usize) -> anyhow::Result<Self> {
+        let tokenizer = tokenizer(learned.source.iter().chain(&learned.target).map(String::as_str).collect())?;
         let pairs = |aligned: &Aligned| -> anyhow::Result<Vec<Pair>> {
             let both = aligned.source.iter().zip(&aligned.target);
             both.map(|(s, t)| Ok(Pair { source: encode(&tokenizer, s)?, target: encode(&tokenizer, t)? })).collect()
@@ -184,6 +191,11 @@ impl Material {
         Ok(batches)
     }
 }
+
+/// The tokenizer for a text of these lines.
+trait Learn: Fn(Vec<&str>) -> Result<Tokenizer, TextError> {}
+
+impl<F: Fn(Vec<&str>) -> Result<Tokenizer, TextError>> Learn for F {}
 
 /// The ids of a text.
 fn encode(tokenizer: &Tokenizer, text: &str) -> anyhow::Result<Vec<u32>> {

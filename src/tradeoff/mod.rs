@@ -44,6 +44,8 @@ pub struct Tradeoff<'a> {
     pub profile: &'a TradeoffProfile,
     /// What is learned.
     pub material: &'a Material,
+    /// A softmax model that is there already, in place of one that is trained here.
+    pub given: Option<Teacher>,
     /// Where tensors live.
     pub device: &'a Device,
     /// Time.
@@ -56,12 +58,13 @@ pub struct Tradeoff<'a> {
     pub n_threads: usize,
 }
 
-/// Hash of a profile and the files it reads: what rows of one tradeoff share.
+/// Hash of a profile, the files it reads and the name of a given model: what rows of one tradeoff share.
 ///
 /// # Errors
 /// Where a file cannot be read.
-pub fn id_of(profile: &TradeoffProfile, inputs: &Inputs) -> anyhow::Result<String> {
+pub fn id_of(profile: &TradeoffProfile, inputs: &Inputs, given: Option<&str>) -> anyhow::Result<String> {
     let mut bytes = serde_json::to_vec(profile)?;
+    bytes.extend(given.unwrap_or_default().as_bytes());
     let files = [&inputs.source, &inputs.target, &inputs.groups].into_iter().flatten().chain(&inputs.text);
     for file in files {
         let content = std::fs::read(file).map_err(|e| anyhow::anyhow!("cannot read {}: {e}", file.display()))?;
@@ -89,16 +92,19 @@ impl Tradeoff<'_> {
         };
         let max_len = self.material.seq_len(self.profile);
         let pairs = matches!(self.material, Material::Pairs { .. });
-        let softmax = softmax_setup(self.profile, self.material.vocab_size(), max_len, pairs);
+        let softmax = match &self.given {
+            Some(given) => given.setup.clone(),
+            None => softmax_setup(self.profile, self.material.vocab_size(), max_len, pairs),
+        };
         let all = runs(self.profile);
         // Every variant is had before hours have passed.
         for row in &self.profile.row {
             swap(&softmax, row).map_err(|why| anyhow::anyhow!("{}: {why}", row.variant))?;
         }
-        let mut teacher = None;
+        let mut teacher = self.given.clone();
         for (at, run) in all.iter().enumerate() {
             let is_teacher = run.way == Way::Pretrained;
-            if rows.has(run) && !is_teacher {
+            if rows.has(run) && !(is_teacher && teacher.is_none()) {
                 continue;
             }
             watcher.begun(run, at, all.len());
@@ -113,9 +119,9 @@ impl Tradeoff<'_> {
                 }
                 rows.append(made)?;
             }
-            if is_teacher {
+            if is_teacher && teacher.is_none() {
                 let Outcome { setup, values, progress, .. } = outcome;
-                teacher = Some(Teacher { setup, values, tokens: progress.tokens });
+                teacher = Some(Teacher { setup, values, tokens: Some(progress.tokens) });
             } else {
                 lab.forget(run);
             }
@@ -126,10 +132,8 @@ impl Tradeoff<'_> {
     }
 
     fn rows(&self, id: &str, run: &Run, outcome: &Outcome, teacher: Option<&Teacher>) -> Vec<Row> {
-        let before = match run.way {
-            Way::Pretrained | Way::Scratch => 0,
-            Way::Swapped | Way::Finetuned | Way::Transferred => teacher.map_or(0, |teacher| teacher.tokens),
-        };
+        // What a model is made of has learned too.
+        let before = teacher.filter(|_| run.way != Way::Scratch).map_or(Some(0), |teacher| teacher.tokens);
         let build = Build::current();
         let of = |speed: &Speed| Row {
             schema_version: SCHEMA_VERSION,
@@ -144,7 +148,7 @@ impl Tradeoff<'_> {
             parameters: outcome.values.values().map(|t| t.elem_count() as u64).sum(),
             train_steps: outcome.progress.step,
             train_tokens: outcome.progress.tokens,
-            total_tokens: before + outcome.progress.tokens,
+            total_tokens: before.map(|before| before + outcome.progress.tokens),
             train_s: (outcome.progress.seconds * 10.0).round() / 10.0,
             loss: outcome.score.loss,
             perplexity: outcome.score.loss.exp(),

@@ -40,8 +40,8 @@ pub struct Row {
     pub train_steps: u64,
     /// Targets that it learned from itself.
     pub train_tokens: u64,
-    /// The same and what the model it was made of had learned from.
-    pub total_tokens: u64,
+    /// The same and what the model it was made of had learned from, where that is known.
+    pub total_tokens: Option<u64>,
     /// Seconds of updating, of this model itself.
     pub train_s: f64,
     /// Mean cross-entropy on what is held out, nats per target.

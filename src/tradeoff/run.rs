@@ -91,8 +91,8 @@ pub struct Teacher {
     pub setup: Setup,
     /// Its weights.
     pub values: Values,
-    /// Targets that it learned from.
-    pub tokens: u64,
+    /// Targets that it learned from; `None` where it was not trained here.
+    pub tokens: Option<u64>,
 }
 
 /// What every run needs.
@@ -132,7 +132,8 @@ pub struct Outcome {
 }
 
 impl Lab<'_> {
-    /// Makes, trains and judges one model; `None` where the user asked to stop.
+    /// Makes, trains and judges one model, with the weights of `teacher` where it is not from scratch; `None` where the user
+    /// asked to stop.
     ///
     /// # Errors
     /// On a variant that cannot be, and as training fails.
@@ -144,14 +145,11 @@ impl Lab<'_> {
         listener: &mut dyn Listener,
     ) -> anyhow::Result<Option<Outcome>> {
         let setup = swap(softmax, &run.spec()).map_err(|why| anyhow::anyhow!("{}: {why}", run.label()))?;
-        let known = match run.way {
-            Way::Pretrained | Way::Scratch => None,
-            Way::Swapped | Way::Finetuned | Way::Transferred => teacher.map(|teacher| &teacher.values),
-        };
+        let known = teacher.filter(|_| run.way != Way::Scratch).map(|teacher| &teacher.values);
         let mut params = trainable(known, run.seed, self.device);
         let network = network(&setup, &mut params)?;
         let mut progress = Progress::default();
-        for (i, (stage, objective)) in self.stages(run.way).into_iter().enumerate() {
+        for (i, (stage, objective)) in self.stages(run.way, teacher.is_some()).into_iter().enumerate() {
             let recipe = self.recipe(stage, objective, run.seed);
             let name = format!("{} stage {}", run.label(), i + 1);
             let Some(done) = self.train(&name, network.as_ref(), &params, recipe, listener)? else { return Ok(None) };
@@ -168,11 +166,12 @@ impl Lab<'_> {
         Ok(Some(Outcome { setup, values, progress, score, bleu, speeds }))
     }
 
-    /// The trainings that a model goes through.
-    fn stages(&self, way: Way) -> Vec<(Stage, Objective)> {
+    /// The trainings that a model goes through; a softmax model that is there already goes through none.
+    fn stages(&self, way: Way, has_teacher: bool) -> Vec<(Stage, Objective)> {
         let TradeoffProfile { pretrain, finetune, transfer, .. } = self.profile;
         let whole = Stage { steps: pretrain.steps + finetune.steps, ..*pretrain };
         match (way, transfer) {
+            (Way::Pretrained, _) if has_teacher => Vec::new(),
             (Way::Pretrained, _) => vec![(*pretrain, Objective::NextToken)],
             (Way::Scratch, _) => vec![(whole, Objective::NextToken)],
             (Way::Swapped, _) => Vec::new(),

@@ -212,6 +212,9 @@ pub(in crate::cli) struct TradeoffArgs {
     /// Profile by name or path: tradeoff-smoke, tradeoff-lm, tradeoff-mt, ablation-feature-size.
     #[arg(long, value_name = "NAME|PATH")]
     pub(in crate::cli) profile: String,
+    /// A softmax model to convert, instead of one that is trained here.
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) model: Option<PathBuf>,
     /// Texts, one after another; the last tenth is held out.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(in crate::cli) text: Vec<PathBuf>,

@@ -12,9 +12,6 @@ pub(super) struct Folder {
     root: PathBuf,
 }
 
-/// The stages that a training may have, in order.
-pub(super) const STAGES: [&str; 3] = ["transfer", "finetune", "pretrain"];
-
 impl Folder {
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }

@@ -1,12 +1,21 @@
 //! `tradeoff`: a profile of models, trained and judged one by one.
 
+use std::path::Path;
+
+use candle_core::DType;
+
 use super::{args::TradeoffArgs, school::device};
 use crate::{
+    checkpoint::{Checkpoint, Tokenizer},
     cli::{Answer, Ending, Failure, answer, args::Talk, run as of_run, say, setup, stop},
     measure::MonotonicClock,
+    model::{Decoder, LayerAttention, Translator},
+    params::Params,
     progress::TrainProgress,
     report::Listing,
-    tradeoff::{Inputs, Material, Row, Rows, Run, Tradeoff, TradeoffProfile, Watcher, id_of, load, runs, table},
+    tradeoff::{
+        Inputs, Material, Row, Rows, Run, Teacher, Tradeoff, TradeoffProfile, Watcher, id_of, load, runs, table, values_of,
+    },
     train::{Ended, Listener, TrainEvent},
 };
 
@@ -25,8 +34,9 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
         target: args.target.clone(),
         groups: args.groups.clone(),
     };
-    let id = id_of(&profile, &inputs)?;
-    let material = Material::new(&profile, &inputs)?;
+    let given = args.model.as_deref().map(given).transpose()?;
+    let id = id_of(&profile, &inputs, given.as_ref().map(|g| g.name.as_str()))?;
+    let material = Material::new(&profile, &inputs, given.as_ref().map(|g| g.tokenizer.inner()))?;
     let (path, mut rows) = match (&args.csv, &args.resume) {
         (Some(path), _) => (path, Rows::begin(path, args.force)?),
         (None, Some(path)) => (path, Rows::resume(path, &id, profile.decode.lengths.len())?),
@@ -36,6 +46,7 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
     let tradeoff = Tradeoff {
         profile: &profile,
         material: &material,
+        given: given.map(|g| g.teacher),
         device: &device(),
         clock: &MonotonicClock::default(),
         stop: &stop::asked,
@@ -46,6 +57,30 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
     let ended = tradeoff.run(&id, &mut rows, path, &mut telling)?;
     answer(&table(rows.all()).render(args.format)?)?;
     Ok(if ended == Ended::Stopped { Ending::Interrupted } else { Ending::Done })
+}
+
+/// A model that is there already.
+struct Given {
+    name: String,
+    teacher: Teacher,
+    tokenizer: Tokenizer,
+}
+
+fn given(path: &Path) -> Answer<Given> {
+    let checkpoint = Checkpoint::open(path)?;
+    let setup = checkpoint.setup().clone();
+    let is_softmax = |layer: &LayerAttention| layer.own.spec.name == "softmax";
+    if !setup.layers.iter().all(is_softmax) {
+        return Err(anyhow::anyhow!("{} is converted already: a tradeoff begins with softmax", path.display()).into());
+    }
+    let mut params = Params::frozen(&device(), DType::F32, 0).from_source(checkpoint.source_of(&setup));
+    match setup.has_encoder() {
+        true => drop(Translator::new(&setup, &mut params)?),
+        false => drop(Decoder::new(&setup, &mut params)?),
+    }
+    let name = format!("{} {setup:?}", path.canonicalize()?.display());
+    let teacher = Teacher { setup, values: values_of(&params)?, tokens: None };
+    Ok(Given { name, teacher, tokenizer: checkpoint.tokenizer()? })
 }
 
 /// The models of a profile.
