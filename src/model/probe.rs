@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{attention_layer::AttentionLayer, decoder::Decoder};
+use super::{attention_layer::AttentionLayer, decoder::Decoder, dropout::Dropout};
 use crate::{
     attention::{Mask, Qkv},
     kernels::Kernels,
@@ -40,7 +40,7 @@ impl<'a> Probe<'a> {
         let layer = &block.attention;
         let qkv = layer.project(&self.x, self.rotary.as_ref())?;
         let weights = weights(layer, &qkv, self.kernels)?;
-        self.x = block.forward(&self.x, &Mask::Causal, self.rotary.as_ref(), None, self.kernels)?;
+        self.x = block.forward(&self.x, &Mask::Causal, self.rotary.as_ref(), None, self.kernels, &mut Dropout::none())?;
         self.layer += 1;
         Ok(Some(weights))
     }

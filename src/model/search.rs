@@ -122,9 +122,11 @@ impl Sentence {
         for (parent, (hypothesis, row)) in self.live.iter().zip(logits).enumerate() {
             let most = row.iter().copied().fold(f32::MIN, f32::max);
             let log_sum = f64::from(most) + row.iter().map(|x| f64::from(x - most).exp()).sum::<f64>().ln();
-            candidates.extend(best_of(row, 2 * beams).into_iter().map(|token| {
-                (hypothesis.log_p + f64::from(row[token]) - log_sum, parent, token as u32)
-            }));
+            candidates.extend(
+                best_of(row, 2 * beams)
+                    .into_iter()
+                    .map(|token| (hypothesis.log_p + f64::from(row[token]) - log_sum, parent, token as u32)),
+            );
         }
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         let (mut live, mut parents) = (Vec::with_capacity(beams), Vec::with_capacity(beams));

@@ -82,7 +82,8 @@ impl TrainProgress {
     }
 
     fn seen(&self, seen: &Validated) {
-        let perplexity = if self.is_perplexity { format!(" · perplexity {:.3}", seen.loss.exp()) } else { String::new() };
+        let perplexity =
+            if self.is_perplexity { format!(" · perplexity {:.3}", seen.loss.exp()) } else { String::new() };
         let accuracy = seen.accuracy.map_or_else(String::new, |a| format!(" · {:.1} % right", 100.0 * a));
         let best = if seen.improved && seen.step > 0 { " · best so far" } else { "" };
         self.line(&format!("{} · held out: loss {:.4}{perplexity}{accuracy}{best}", seen.step, seen.loss));

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use super::{TextError, tokenize_13a};
 
 /// How the score was made, in sacrebleu's words.
-pub const SIGNATURE: &str = concat!("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:t2r-", env!("CARGO_PKG_VERSION"));
+pub const SIGNATURE: &str =
+    concat!("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:t2r-", env!("CARGO_PKG_VERSION"));
 
 /// Longest n-gram.
 const ORDERS: usize = 4;
@@ -85,4 +86,65 @@ fn score(correct: [usize; ORDERS], total: [usize; ORDERS], hypothesis_len: usize
     // ln 0 makes the mean −∞ and the score 0.
     let mean = precisions.iter().map(|p: &f64| p.ln()).sum::<f64>() / ORDERS as f64;
     Bleu { score: brevity_penalty * mean.exp(), precisions, brevity_penalty, hypothesis_len, reference_len }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Made with sacrebleu 2.6.0 from PyPI: `BLEU().corpus_score(hypotheses, [references]).score`.
+    #[test]
+    fn as_sacrebleu_scores_it() {
+        let cases: [(&[&str], &[&str], f64); 6] = [
+            (
+                &["The cat sat on the mat.", "It is 3.14, isn't it?"],
+                &["The cat is sitting on the mat.", "It's 3.14, isn't it?"],
+                55.98138844866252,
+            ),
+            (
+                &[
+                    "Öffnen Sie die Datei \"Größe\" (5,5 cm).",
+                    "Klicken Sie auf OK.",
+                    "Wählen Sie Extras - Optionen - Allgemein.",
+                ],
+                &[
+                    "Öffnen Sie die Datei „Größe“ (5,5 cm).",
+                    "Klicken Sie auf OK.",
+                    "Wählen Sie Extras – Optionen – Allgemein.",
+                ],
+                52.394242760860756,
+            ),
+            // No 4-gram at all, and words that come oftener than in the reference.
+            (&["a b c", "x"], &["a b d", "x y z w v"], 0.0),
+            (&["", "the the the the the the the"], &["nothing", "the cat is on the mat"], 7.809849842300637),
+            (&["completely different words here now"], &["nothing shared at all whatsoever"], 0.0),
+            (&["one two three four five six"], &["one two three four five six"], 100.0),
+        ];
+        for (hypotheses, references, want) in cases {
+            let got = bleu(hypotheses, references).unwrap();
+            assert!((got.score - want).abs() < 1e-9, "{hypotheses:?}: {got:?}, expected {want}");
+        }
+        let short = bleu(&["a b c", "x"], &["a b d", "x y z w v"]).unwrap();
+        assert_eq!((short.hypothesis_len, short.reference_len), (4, 8));
+        assert!((short.brevity_penalty - 0.36787944117144233).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_corpus_has_as_many_references_as_hypotheses() {
+        assert!(bleu(&["a"], &["a", "b"]).unwrap_err().to_string().contains("has 1 lines"));
+        assert!(bleu::<&str, &str>(&[], &[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn scores_lie_between_0_and_100(lines in prop::collection::vec(("[ab .]{0,12}", "[ab .]{0,12}"), 1..5)) {
+            let (hypotheses, references): (Vec<String>, Vec<String>) = lines.into_iter().unzip();
+            let score = bleu(&hypotheses, &references).unwrap().score;
+            prop_assert!((0.0..=100.0 + 1e-9).contains(&score), "{}", score);
+            prop_assert!((bleu(&references, &references).unwrap().score - 100.0).abs() < 1e-9
+                || bleu(&references, &references).unwrap().score == 0.0);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Texts as models learn and are judged by them: files, blocks of tokens, aligned pairs, a made-up task, BLEU. Knows no
 //! model and no tensor.
 
-mod blocks;
 mod bleu;
+mod blocks;
 mod files;
 mod order;
 mod pairs;
@@ -10,8 +10,8 @@ mod recall;
 mod thirteen_a;
 mod vocabulary;
 
-pub use blocks::{Blocks, windows};
 pub use bleu::{Bleu, SIGNATURE, bleu};
+pub use blocks::{Blocks, windows};
 pub use files::{Aligned, read_aligned, read_lines, read_text, split_by_group};
 pub use order::Order;
 pub use pairs::{Pair, Pairs};
@@ -31,7 +31,9 @@ pub enum TextError {
         source: std::io::Error,
     },
     /// It is not UTF-8.
-    #[error("{path} is not UTF-8: line {line} holds a byte that begins no character; convert it first (iconv -t UTF-8)")]
+    #[error(
+        "{path} is not UTF-8: line {line} holds a byte that begins no character; convert it first (iconv -t UTF-8)"
+    )]
     NotUtf8 {
         /// The file.
         path: String,
@@ -52,7 +54,9 @@ pub enum TextError {
     #[error("{0} holds nothing to learn from")]
     Empty(String),
     /// Two files do not go line by line.
-    #[error("{first} has {first_lines} lines and {second} has {second_lines}: line n of one must belong to line n of the other")]
+    #[error(
+        "{first} has {first_lines} lines and {second} has {second_lines}: line n of one must belong to line n of the other"
+    )]
     Misaligned {
         /// One file.
         first: String,

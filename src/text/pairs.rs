@@ -84,7 +84,9 @@ mod tests {
     use super::*;
 
     fn pairs(n: u32) -> Vec<Pair> {
-        (0..n).map(|i| Pair { source: vec![i; 1 + (i * 7 % 5) as usize], target: vec![i; 1 + (i * 3 % 7) as usize] }).collect()
+        (0..n)
+            .map(|i| Pair { source: vec![i; 1 + (i * 7 % 5) as usize], target: vec![i; 1 + (i * 3 % 7) as usize] })
+            .collect()
     }
 
     #[test]

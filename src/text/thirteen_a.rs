@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// Made with `sacrebleu 2.5.1` from PyPI: `' '.join(Tokenizer13a()(line).split())`.
+    /// Made with sacrebleu 2.6.0 from PyPI: `' '.join(Tokenizer13a()(line).split())`.
     #[test]
     fn as_sacrebleu_has_it() {
         let cases = [
@@ -77,6 +77,7 @@ mod tests {
             (".5 5. ,x x,", ". 5 5 . , x x ,"),
             ("", ""),
             ("  spaces\tand\u{a0}more  ", "spaces and more"),
+            ("&amp;lt; <skipped>x-\ny", "< xy"),
         ];
         for (line, want) in cases {
             assert_eq!(tokenize_13a(line).join(" "), want, "{line:?}");

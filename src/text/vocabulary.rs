@@ -1,7 +1,8 @@
 //! Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019): a vocabulary learned from a text, by the `tokenizers` library.
 
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer, TokenizerBuilder,
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
+    TokenizerBuilder,
     models::{
         ModelWrapper,
         bpe::{BPE, BpeTrainerBuilder},
@@ -34,7 +35,7 @@ pub fn learn_bpe<'a>(lines: impl Iterator<Item = &'a str> + Send, size: usize) -
         .vocab_size(size)
         .min_frequency(2)
         .show_progress(false)
-        .initial_alphabet(ByteLevel::alphabet())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .special_tokens(special.to_vec())
         .build();
     let byte_level = || ByteLevel::new(false, false, true);

@@ -39,8 +39,7 @@ impl Material {
             let sources: Vec<Vec<u32>> = batch.iter().map(source).collect();
             let longest = sources.iter().map(Vec::len).max().unwrap_or(0);
             let max_len = (2 * longest + 10).min(setup.max_len);
-            let search =
-                Search { beams: 1, length_penalty: 0.0, max_len, end: marks.end, padding: marks.padding };
+            let search = Search { beams: 1, length_penalty: 0.0, max_len, end: marks.end, padding: marks.padding };
             let found = translate(&model, &sources, &search, Kernels::Fused(Simd::detect()))?;
             for (i, target) in batch.iter().zip(found.targets) {
                 hypotheses[*i] =

@@ -9,8 +9,8 @@ use tokenizers::Tokenizer;
 use super::profile::{TaskKind, TradeoffProfile};
 use crate::{
     text::{
-        Aligned, Blocks, END_OF_TEXT, PADDING, Pair, Pairs, Recall, TextError, learn_bpe, read_aligned, read_lines, read_text,
-        split_by_group,
+        Aligned, Blocks, END_OF_TEXT, PADDING, Pair, Pairs, Recall, TextError, learn_bpe, read_aligned, read_lines,
+        read_text, split_by_group,
     },
     train::{Batch, Lessons, Marks, Reading, Recalling, Translating, held_out_pairs, held_out_text},
 };

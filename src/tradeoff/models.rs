@@ -86,7 +86,7 @@ pub fn swap(setup: &Setup, row: &RowSpec) -> std::result::Result<Setup, String> 
 ///
 /// # Errors
 /// As the device fails.
-pub fn network(setup: &Setup, params: &mut Params) -> Result<Box<dyn Network>> {
+pub(super) fn network(setup: &Setup, params: &mut Params) -> Result<Box<dyn Network>> {
     Ok(match setup.has_encoder() {
         true => Box::new(Translator::new(setup, params)?),
         false => Box::new(Decoder::new(setup, params)?),
@@ -95,7 +95,7 @@ pub fn network(setup: &Setup, params: &mut Params) -> Result<Box<dyn Network>> {
 
 /// Trainable parameters: the known ones, and new ones by the seed.
 #[must_use]
-pub fn trainable(values: Option<&Values>, seed: u64, device: &Device) -> Params {
+pub(super) fn trainable(values: Option<&Values>, seed: u64, device: &Device) -> Params {
     let params = Params::trainable(device, DType::F32, seed);
     match values {
         Some(values) => params.from_source(Box::new(Known(values.clone()))),

@@ -269,7 +269,8 @@ pub fn load(name_or_path: &str) -> Result<TradeoffProfile, String> {
 /// A message for people, with the place.
 pub fn parse(name: &str, text: &str) -> Result<TradeoffProfile, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let profile: TradeoffProfile = toml::from_str(text).map_err(|e| format!("profile {name}: {}", e.to_string().trim_end()))?;
+    let profile: TradeoffProfile =
+        toml::from_str(text).map_err(|e| format!("profile {name}: {}", e.to_string().trim_end()))?;
     profile.check().map_err(|why| format!("profile {name}: {why}"))?;
     Ok(TradeoffProfile { name: name.to_owned(), ..profile })
 }

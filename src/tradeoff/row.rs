@@ -99,7 +99,9 @@ impl Rows {
     pub fn begin(path: &Path, force: bool) -> anyhow::Result<Self> {
         if path.exists() && !force {
             let name = path.display();
-            anyhow::bail!("{name} exists; give another name, --resume {name} to continue it, or --force to overwrite it");
+            anyhow::bail!(
+                "{name} exists; give another name, --resume {name} to continue it, or --force to overwrite it"
+            );
         }
         let rows = Self { path: path.to_owned(), rows: Vec::new() };
         rows.rewrite()?;
@@ -126,7 +128,9 @@ impl Rows {
         }
         if let Some(other) = rows.iter().find(|row| row.profile_id != profile_id) {
             let (path, then) = (path.display(), &other.profile_id);
-            anyhow::bail!("{path} is of another tradeoff: its profile and data have the id {then}, these have {profile_id}");
+            anyhow::bail!(
+                "{path} is of another tradeoff: its profile and data have the id {then}, these have {profile_id}"
+            );
         }
         let whole = |row: &Row| rows.iter().filter(|other| same_model(row, other)).count() == depths;
         let rows = rows.iter().filter(|row| whole(row)).cloned().collect();
@@ -171,9 +175,8 @@ impl Rows {
 }
 
 fn same_model(a: &Row, b: &Row) -> bool {
-    let key = |row: &Row| {
-        (row.variant.clone(), row.cross_variant.clone(), row.layers.clone(), row.way.clone(), row.seed)
-    };
+    let key =
+        |row: &Row| (row.variant.clone(), row.cross_variant.clone(), row.layers.clone(), row.way.clone(), row.seed);
     key(a) == key(b)
 }
 
@@ -222,7 +225,10 @@ mod tests {
         let path = dir.path().join("out.csv");
         Rows::begin(&path, false).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("schema_version,profile,profile_id,task,variant,") && text.lines().count() == 1, "{text}");
+        assert!(
+            text.starts_with("schema_version,profile,profile_id,task,variant,") && text.lines().count() == 1,
+            "{text}"
+        );
         assert!(Rows::resume(&path, "p", 2).unwrap().all().is_empty());
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     params::Params,
     spec::VariantSpec,
     train::{
-        Batch, Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Score, Surroundings, Task, Trained, Trainer,
-        evaluate,
+        Batch, Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Score, Surroundings, Task, Trained,
+        Trainer, evaluate,
     },
 };
 

@@ -57,12 +57,7 @@ pub fn speeds(
     lengths.iter().map(|len| at(*len)).collect()
 }
 
-fn speed(
-    mut session: Session<'_>,
-    len: usize,
-    (batch, tokens): (usize, usize),
-    clock: &dyn Clock,
-) -> Result<Speed> {
+fn speed(mut session: Session<'_>, len: usize, (batch, tokens): (usize, usize), clock: &dyn Clock) -> Result<Speed> {
     session.fill(len, &draw(&mut named_rng(0, "context"), TILE, Init::Normal(1.0)))?;
     let state_bytes = session.state_bytes() / batch as u64;
     let mut ids = vec![0; batch];

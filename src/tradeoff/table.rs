@@ -27,7 +27,11 @@ pub fn table(rows: &[Row]) -> Listing {
     ]);
     let key = |row: &Row| (row.variant.clone(), row.cross_variant.clone(), row.layers.clone(), row.way.clone());
     let mut keys: Vec<_> = Vec::new();
-    rows.iter().map(key).for_each(|key| if !keys.contains(&key) { keys.push(key) });
+    rows.iter().map(key).for_each(|key| {
+        if !keys.contains(&key) {
+            keys.push(key)
+        }
+    });
     for of in keys {
         let models: Vec<&Row> = rows.iter().filter(|row| key(row) == of).collect();
         let deepest = models.iter().map(|row| row.decode_len).max().unwrap_or(0);

@@ -133,11 +133,8 @@ mod tests {
 
     #[test]
     fn a_place_is_a_number() {
-        let reading = Reading {
-            blocks: Blocks::new("t", (0..100).collect(), 5, 3).unwrap(),
-            batch: 4,
-            device: Device::Cpu,
-        };
+        let reading =
+            Reading { blocks: Blocks::new("t", (0..100).collect(), 5, 3).unwrap(), batch: 4, device: Device::Cpu };
         let ids = |batches: Vec<Batch>| -> Vec<Vec<Vec<u32>>> {
             batches.iter().map(|b| b.inputs.to_vec2().unwrap()).collect()
         };

@@ -1,7 +1,7 @@
 //! Everything that decides what a training does, beside the model and the data. Two trainings with one recipe, one model and
 //! one seed are the same to the last bit.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{AdamWSettings, Schedule, Trained};
 use crate::spec::words;
@@ -17,7 +17,7 @@ words! {
 }
 
 /// Settings of a training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe {
     /// What is made small.
     pub objective: Objective,

@@ -1,6 +1,6 @@
 //! The step size over the course of a training: warm-up, then decay.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::spec::words;
 
@@ -20,7 +20,7 @@ words! {
 }
 
 /// Step sizes by the number of the update.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Schedule {
     /// Largest step size, reached at the end of the warm-up.
     pub peak: f64,

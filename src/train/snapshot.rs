@@ -9,7 +9,7 @@ use std::{
 
 use candle_core::{Device, Tensor, Var};
 use safetensors::SafeTensors;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{AdamW, Moments, Progress, Recipe};
 
@@ -40,7 +40,9 @@ pub enum SnapshotError {
         why: String,
     },
     /// It is of another training.
-    #[error("{path} is of another training: {what} was {then}, now {now}; give the options of that training, or begin anew with --force")]
+    #[error(
+        "{path} is of another training: {what} was {then}, now {now}; give the options of that training, or begin anew with --force"
+    )]
     Another {
         /// The file.
         path: PathBuf,
@@ -54,7 +56,7 @@ pub enum SnapshotError {
 }
 
 /// What makes a training this one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Identity {
     /// Its settings.
     pub recipe: Recipe,
@@ -65,7 +67,8 @@ pub struct Identity {
 /// A snapshot that was read.
 pub(super) struct Snapshot {
     path: PathBuf,
-    identity: Identity,
+    /// As it was written: numbers that are read and written again may differ in their last digit.
+    identity: String,
     pub(super) progress: Progress,
     tensors: HashMap<String, Tensor>,
 }
@@ -107,10 +110,9 @@ impl Snapshot {
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| refuse(e.to_string()))?;
         let texts = header.metadata().clone().unwrap_or_default();
         let text = |name: &str| texts.get(name).ok_or_else(|| refuse(format!("its header has no {name}")));
-        let identity = serde_json::from_str(text(IDENTITY)?).map_err(|e| refuse(format!("{IDENTITY}: {e}")))?;
+        let identity = text(IDENTITY)?.clone();
         let progress = serde_json::from_str(text(PROGRESS)?).map_err(|e| refuse(format!("{PROGRESS}: {e}")))?;
-        let tensors =
-            candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| refuse(e.to_string()))?;
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| refuse(e.to_string()))?;
         Ok(Self { path: path.to_owned(), identity, progress, tensors })
     }
 
@@ -153,10 +155,10 @@ impl Snapshot {
 
     /// The first setting that differs is named.
     fn must_be(&self, now: &Identity) -> anyhow::Result<()> {
-        if self.identity == *now {
+        if self.identity == serde_json::to_string(now)? {
             return Ok(());
         }
-        let (then, now) = (flat(&serde_json::to_value(&self.identity)?), flat(&serde_json::to_value(now)?));
+        let (then, now) = (flat(&serde_json::from_str(&self.identity)?), flat(&serde_json::to_value(now)?));
         let differs = |key: &&String| then.get(*key) != now.get(*key);
         let what = then.keys().chain(now.keys()).find(differs).cloned().unwrap_or_default();
         let of = |map: &BTreeMap<String, String>| map.get(&what).cloned().unwrap_or_else(|| "not there".to_owned());
@@ -172,7 +174,9 @@ fn flat(value: &serde_json::Value) -> BTreeMap<String, String> {
     while let Some((name, value)) = open.pop() {
         match value {
             serde_json::Value::Object(map) => {
-                open.extend(map.iter().map(|(key, value)| (format!("{name}.{key}").trim_matches('.').to_owned(), value)));
+                open.extend(
+                    map.iter().map(|(key, value)| (format!("{name}.{key}").trim_matches('.').to_owned(), value)),
+                );
             }
             leaf => drop(found.insert(name, leaf.to_string())),
         }

@@ -26,7 +26,9 @@ pub enum TrainError {
         value: f64,
     },
     /// A gradient is NaN or infinite.
-    #[error("the gradient of '{name}' is not finite: no step can be made from it; a smaller learning rate or a longer warm-up may help")]
+    #[error(
+        "the gradient of '{name}' is not finite: no step can be made from it; a smaller learning rate or a longer warm-up may help"
+    )]
     Gradient {
         /// The first variable with such a gradient.
         name: String,

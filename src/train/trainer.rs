@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use candle_core::{Result, Tensor, Var};
 
 use super::{
-    AdamW, Batch, Gradients, Lessons, Listener, Network, Objective, Recipe, TrainError, TrainEvent, TrainStarted, TrainStep,
-    Validated, clip, evaluate, evaluate_distance, gradients, mean_distance,
+    AdamW, Batch, Gradients, Lessons, Listener, Network, Objective, Recipe, TrainError, TrainEvent, TrainStarted,
+    TrainStep, Validated, clip, evaluate, evaluate_distance, gradients, mean_distance,
     snapshot::{Identity, Snapshot},
     step::finite,
     token_losses,

@@ -13,18 +13,55 @@ use crate::{stderr, stdout, t2r, temp};
 fn write_text(dir: &Path) {
     let subjects = ["the cat", "a dog", "my friend", "the old king"];
     let verbs = ["sees", "follows", "likes", "forgets"];
-    let line = |i: usize| format!("{} {} {} {}.\n", subjects[i % 4], verbs[i / 4 % 4], subjects[i / 16 % 4], i * i % 97);
+    let line =
+        |i: usize| format!("{} {} {} {}.\n", subjects[i % 4], verbs[i / 4 % 4], subjects[i / 16 % 4], i * i % 97);
     fs::write(dir.join("text.txt"), (0..800).map(line).collect::<String>()).expect("written");
 }
 
 const PRETRAIN: [&str; 27] = [
-    "pretrain", "-o", "base", "--text", "text.txt", "--vocab-size", "300", "--n-layers", "2", "--d-model", "16", "--n-heads",
-    "2", "--ffn-dim", "32", "--seq-len", "16", "--batch", "4", "--steps", "6", "--validate-every", "3", "--validation-size",
-    "4", "--threads", "1",
+    "pretrain",
+    "-o",
+    "base",
+    "--text",
+    "text.txt",
+    "--vocab-size",
+    "300",
+    "--n-layers",
+    "2",
+    "--d-model",
+    "16",
+    "--n-heads",
+    "2",
+    "--ffn-dim",
+    "32",
+    "--seq-len",
+    "16",
+    "--batch",
+    "4",
+    "--steps",
+    "6",
+    "--validate-every",
+    "3",
+    "--validation-size",
+    "4",
+    "--threads",
+    "1",
 ];
 
 const FINETUNE: [&str; 13] = [
-    "--text", "text.txt", "--steps", "6", "--batch", "4", "--seq-len", "16", "--validation-size", "4", "--threads", "1", "-q",
+    "--text",
+    "text.txt",
+    "--steps",
+    "6",
+    "--batch",
+    "4",
+    "--seq-len",
+    "16",
+    "--validation-size",
+    "4",
+    "--threads",
+    "1",
+    "-q",
 ];
 
 fn finetune<'a>(model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -100,7 +137,8 @@ fn texts_that_teach_nothing_are_refused_with_the_reason() {
     fs::write(dir.path().join("latin.txt"), b"caf\xe9").expect("written");
     write_text(dir.path());
     let with = |more: &[&str]| -> String {
-        let line: Vec<&str> = ["pretrain", "-o", "x", "--vocab-size", "300", "--d-model", "16"].iter().chain(more).copied().collect();
+        let line: Vec<&str> =
+            ["pretrain", "-o", "x", "--vocab-size", "300", "--d-model", "16"].iter().chain(more).copied().collect();
         let assert = t2r(dir.path(), &line);
         assert_ne!(assert.get_output().status.code(), Some(0));
         stderr(&assert)

@@ -8,7 +8,7 @@ use t2r::{
     measure::ScriptedClock,
     model::Decoder,
     text::Blocks,
-    train::{Ended, Reading, Recipe, Surroundings, Task, TrainEvent, TrainLog, Trainer, Listener},
+    train::{Ended, Listener, Reading, Recipe, Surroundings, Task, TrainEvent, TrainLog, Trainer},
 };
 
 use crate::{params, recipe, setup};

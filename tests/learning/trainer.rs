@@ -36,8 +36,7 @@ impl Listener for Heard {
 fn train(task: Task<'_>, recipe: Recipe) -> anyhow::Result<(Ended, Vec<TrainEvent>)> {
     let mut heard = Heard::default();
     let clock = ScriptedClock::default();
-    let mut around =
-        Surroundings { clock: &clock, stop: &|| false, listener: &mut heard, snapshots: None };
+    let mut around = Surroundings { clock: &clock, stop: &|| false, listener: &mut heard, snapshots: None };
     let ended = Trainer::new(task, recipe)?.run(&mut around)?;
     Ok((ended, heard.0))
 }
@@ -53,7 +52,8 @@ fn a_model_learns_and_says_what_it_does() {
     assert_eq!(ended, Ended::Done);
     let after = evaluate(&model, &held_out).unwrap();
     assert!(after.loss < 0.8 * before.loss, "{before:?} {after:?}");
-    let steps: Vec<_> = events.iter().filter_map(|e| if let TrainEvent::Step(s) = e { Some(*s) } else { None }).collect();
+    let steps: Vec<_> =
+        events.iter().filter_map(|e| if let TrainEvent::Step(s) = e { Some(*s) } else { None }).collect();
     assert_eq!(steps.iter().map(|s| s.step).collect::<Vec<_>>(), (1..=60).collect::<Vec<_>>());
     // Two answers a sequence, eight sequences an update.
     assert!(steps.iter().all(|s| s.tokens == 16 * s.step && s.loss.is_finite() && s.grad_norm > 0.0));

@@ -94,7 +94,9 @@ fn stages(args: &FinetuneArgs, school: &School<'_>, main: Recipe) -> Answer<Vec<
 fn must_suit(setup: &Setup, raw: &Raw, seq_len: usize) -> Answer<()> {
     match (setup.has_encoder(), raw.is_aligned()) {
         (true, false) => {
-            return Err(Failure::Usage("the model is an encoder-decoder: give --source and --target, not --text".into()));
+            return Err(Failure::Usage(
+                "the model is an encoder-decoder: give --source and --target, not --text".into(),
+            ));
         }
         (false, true) => {
             return Err(Failure::Usage("the model has no encoder: give --text, not --source and --target".into()));
@@ -103,7 +105,9 @@ fn must_suit(setup: &Setup, raw: &Raw, seq_len: usize) -> Answer<()> {
     }
     if setup.shape.positions != Positions::Rotary && seq_len > setup.max_len {
         let known = setup.max_len;
-        return Err(Failure::Usage(format!("--seq-len {seq_len}: the model knows {known} positions; give at most {known}")));
+        return Err(Failure::Usage(format!(
+            "--seq-len {seq_len}: the model knows {known} positions; give at most {known}"
+        )));
     }
     Ok(())
 }

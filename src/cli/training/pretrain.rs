@@ -92,7 +92,8 @@ fn model(args: &PretrainArgs, vocab_size: usize, pairs: bool) -> Answer<Setup> {
     if args.positions == Positions::Rotary && !head_dim.is_multiple_of(2) {
         return refuse(format!("rotary positions turn pairs: heads of width {head_dim} have a half pair"));
     }
-    let ffn_dim = args.ffn_dim.unwrap_or(if args.activation == Activation::Swiglu { d_model * 8 / 3 } else { d_model * 4 });
+    let ffn_dim =
+        args.ffn_dim.unwrap_or(if args.activation == Activation::Swiglu { d_model * 8 / 3 } else { d_model * 4 });
     let shape = ModelShape {
         n_layers,
         d_model,

@@ -12,8 +12,8 @@ use crate::{
     report::Listing,
     sweep::nine_digits,
     train::{
-        Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog, Trained,
-        Trainer, Validated,
+        Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog,
+        Trained, Trainer, Validated,
     },
 };
 

@@ -14,7 +14,8 @@ use crate::{
     progress::TrainProgress,
     report::Listing,
     tradeoff::{
-        Inputs, Material, Row, Rows, Run, Teacher, Tradeoff, TradeoffProfile, Watcher, id_of, load, runs, table, values_of,
+        Inputs, Material, Row, Rows, Run, Teacher, Tradeoff, TradeoffProfile, Watcher, id_of, load, runs, table,
+        values_of,
     },
     train::{Ended, Listener, TrainEvent},
 };
@@ -90,7 +91,14 @@ fn planned(profile: &TradeoffProfile) -> Listing {
         let Run { variant, cross, layers, way, seed } = run;
         let text = |value: String| serde_json::Value::from(value);
         let cross = cross.map(|c| c.to_string());
-        list.push(vec![(i + 1).into(), text(variant.to_string()), cross.into(), text(layers.to_string()), text(way.to_string()), seed.into()]);
+        list.push(vec![
+            (i + 1).into(),
+            text(variant.to_string()),
+            cross.into(),
+            text(layers.to_string()),
+            text(way.to_string()),
+            seed.into(),
+        ]);
     }
     list
 }

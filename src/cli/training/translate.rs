@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Read, Write},
-    path::PathBuf,
     time::Instant,
 };
 
@@ -53,7 +52,8 @@ pub(in crate::cli) fn translate(args: &TranslateArgs, talk: Talk) -> Answer<Endi
     }
     if !talk.quiet {
         let seconds = begun.elapsed().as_secs_f64();
-        let state = |n: usize| sequence_bytes(engine.model.decoder.setup(), n).map_or("?".to_owned(), |b| Bytes(b).to_string());
+        let state =
+            |n: usize| sequence_bytes(engine.model.decoder.setup(), n).map_or("?".to_owned(), |b| Bytes(b).to_string());
         say(&format!(
             "{sentences} sentences, {tokens} tokens, {:.0} tokens/s; state of one over a source as long: {} at 32 tokens, {} at 256",
             tokens as f64 / seconds.max(f64::MIN_POSITIVE),
@@ -111,10 +111,12 @@ impl Engine {
         };
         let found = search_all(&self.model, &sources, &search, Kernels::Fused(Simd::detect()))?;
         let tokens = found.targets.iter().map(|target| target.len() + 1).sum();
-        let texts = found.targets.iter().zip(lines).map(|(target, line)| -> Answer<String> { match line.is_empty() {
-            true => Ok(String::new()),
-            false => Ok(self.tokenizer.decode(target)?.replace(['\n', '\r'], " ")),
-        }});
+        let texts = found.targets.iter().zip(lines).map(|(target, line)| -> Answer<String> {
+            match line.is_empty() {
+                true => Ok(String::new()),
+                false => Ok(self.tokenizer.decode(target)?.replace(['\n', '\r'], " ")),
+            }
+        });
         Ok((texts.collect::<Answer<_>>()?, tokens))
     }
 }
