@@ -3,7 +3,9 @@
 
 pub mod attention;
 pub mod bench;
+pub mod checkpoint;
 pub mod cli;
+pub mod inference;
 pub mod kernels;
 pub mod measure;
 pub mod model;
@@ -14,4 +16,6 @@ pub mod spec;
 pub mod stats;
 pub mod store;
 pub mod sweep;
+pub mod text;
+pub mod tradeoff;
 pub mod train;

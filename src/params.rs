@@ -1,6 +1,7 @@
-//! Named parameters, each drawn from the seed and its own name, so that no parameter depends on the order of creation.
+//! Named parameters, each found where weights are kept, or drawn from the seed and its own name, so that no parameter
+//! depends on the order of creation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use rand::SeedableRng;
@@ -21,28 +22,53 @@ pub enum Init {
     Normal(f64),
 }
 
+/// Where parameters are kept that need not be drawn.
+pub trait Source: Send + Sync {
+    /// The parameter `name` in exactly that shape, in any dtype on the CPU; `None` where it is to be drawn.
+    ///
+    /// # Errors
+    /// Where the parameter should be there and is not, or has another shape: what was read, expected and found.
+    fn find(&self, name: &str, shape: &Shape) -> Result<Option<Tensor>>;
+}
+
 /// Makes parameters on one device in one dtype and remembers them by name.
 pub struct Params {
     device: Device,
     dtype: DType,
     seed: u64,
     trainable: bool,
+    source: Option<Box<dyn Source>>,
     tensors: BTreeMap<String, Tensor>,
     vars: BTreeMap<String, Var>,
+    drawn: BTreeSet<String>,
 }
 
 impl Params {
     /// Parameters that carry no gradient: inference records no graph.
     #[must_use]
     pub fn frozen(device: &Device, dtype: DType, seed: u64) -> Self {
-        let (tensors, vars) = (BTreeMap::new(), BTreeMap::new());
-        Self { device: device.clone(), dtype, seed, trainable: false, tensors, vars }
+        Self {
+            device: device.clone(),
+            dtype,
+            seed,
+            trainable: false,
+            source: None,
+            tensors: BTreeMap::new(),
+            vars: BTreeMap::new(),
+            drawn: BTreeSet::new(),
+        }
     }
 
     /// Parameters that carry gradients.
     #[must_use]
     pub fn trainable(device: &Device, dtype: DType, seed: u64) -> Self {
         Self { trainable: true, ..Self::frozen(device, dtype, seed) }
+    }
+
+    /// These parameters where `source` has them; what it leaves open is drawn.
+    #[must_use]
+    pub fn from_source(self, source: Box<dyn Source>) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// Device of every parameter.
@@ -57,17 +83,17 @@ impl Params {
         self.dtype
     }
 
-    /// The parameter `name`, drawn when first asked for.
+    /// The parameter `name`, found or drawn when first asked for.
     ///
     /// # Errors
-    /// If the device refuses the tensor, or `name` exists in another shape.
+    /// If the device refuses the tensor, `name` exists in another shape, or the source should have it and has not.
     pub fn get(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let shape = shape.into();
         let (mut rng, n) = (self.rng(name), shape.elem_count());
         self.get_from(name, shape, || draw(&mut rng, n, init))
     }
 
-    /// The parameter `name`, made of `values` when first asked for.
+    /// The parameter `name`, found or made of `values` when first asked for.
     ///
     /// # Errors
     /// As [`Params::get`].
@@ -84,7 +110,18 @@ impl Params {
             }
             return Ok(known.clone());
         }
-        let mut tensor = Tensor::from_vec(values(), shape, &self.device)?.to_dtype(self.dtype)?;
+        let found = match &self.source {
+            Some(source) => source.find(name, &shape)?,
+            None => None,
+        };
+        let tensor = match found {
+            Some(tensor) => tensor.to_device(&self.device)?,
+            None => {
+                self.drawn.insert(name.to_owned());
+                Tensor::from_vec(values(), shape, &self.device)?
+            }
+        };
+        let mut tensor = tensor.to_dtype(self.dtype)?;
         if self.trainable {
             let var = Var::from_tensor(&tensor)?;
             tensor = var.as_tensor().clone();
@@ -100,15 +137,22 @@ impl Params {
     /// As [`Params::get`].
     pub fn fixed(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let shape = shape.into();
-        let values = draw(&mut self.rng(name), shape.elem_count(), init);
-        let tensor = Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?;
-        self.set_fixed(name, &tensor);
-        Ok(tensor)
+        let n = shape.elem_count();
+        self.fixed_from(name, shape, |rng| draw(rng, n, init))
     }
 
-    /// Remembers a fixed tensor that was drawn elsewhere.
-    pub fn set_fixed(&mut self, name: &str, tensor: &Tensor) {
-        self.tensors.insert(name.to_owned(), tensor.clone());
+    /// A fixed random tensor whose values `make` draws from the name's own generator.
+    ///
+    /// # Errors
+    /// As [`Params::get`].
+    pub fn fixed_from(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        make: impl FnOnce(&mut ChaCha8Rng) -> Vec<f32>,
+    ) -> Result<Tensor> {
+        let mut rng = self.rng(name);
+        self.untrained(|params| params.get_from(name, shape, || make(&mut rng)))
     }
 
     /// A generator of its own for `name`.
@@ -129,6 +173,12 @@ impl Params {
     #[must_use]
     pub fn vars(&self) -> &BTreeMap<String, Var> {
         &self.vars
+    }
+
+    /// Names of what was drawn rather than found.
+    #[must_use]
+    pub fn drawn(&self) -> &BTreeSet<String> {
+        &self.drawn
     }
 
     /// Every tensor of the model, sorted by name.

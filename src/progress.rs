@@ -1,6 +1,8 @@
 //! Tells on stderr how far a run is. It hears of events between visits and draws at once, with no thread of its own, so
 //! that nothing is drawn while something is timed.
 
+mod training;
+
 use std::{
     collections::{HashMap, HashSet},
     io::{self, Write},
@@ -8,6 +10,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub use training::TrainProgress;
 
 use crate::{
     spec::CellId,

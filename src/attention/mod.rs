@@ -220,10 +220,20 @@ pub fn build_unmerged_map(
 /// The same variant with its map apart from the projections.
 #[must_use]
 pub fn unmerged(resolved: &Resolved) -> Resolved {
+    with_merged(resolved, "false")
+}
+
+/// The same variant with its map merged into the projections, if it is one that merges.
+#[must_use]
+pub fn merged(resolved: &Resolved) -> Resolved {
+    with_merged(resolved, "true")
+}
+
+fn with_merged(resolved: &Resolved, merged: &str) -> Resolved {
     let mut resolved = resolved.clone();
     for (key, value) in &mut resolved.spec.params {
         if key == "merged" {
-            "false".clone_into(value);
+            merged.clone_into(value);
         }
     }
     resolved

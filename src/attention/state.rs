@@ -1,5 +1,7 @@
 //! What a layer remembers between decode steps, in CPU memory. Allocated once; a step writes in place.
 
+mod reorder;
+
 use candle_core::{CpuStorage, Result, Storage, Tensor};
 
 use super::{StepError, TensorState};

@@ -11,6 +11,7 @@ use crate::{
         oracle::{Inputs, attend, to_f64},
         tensor_dtype, window_of,
     },
+    checkpoint::Checkpoint,
     model::{Decoder, Session, Setup, oracle},
     params::Params,
     spec::{Cell, DType, Workload},
@@ -46,13 +47,13 @@ pub(super) struct Checked {
 }
 
 /// Runs the check of the cell's workload.
-pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
+pub(super) fn check(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Device) -> Result<Checked> {
     match cell.workload {
         Workload::Attention | Workload::Forward => check_layer(cell, device),
-        Workload::Prefill => prefill::check(cell, device),
-        Workload::Decode | Workload::Generate => check_model(cell, device),
-        Workload::Translate => translate::check(cell, device),
-        Workload::Train => train::check(cell, device),
+        Workload::Prefill => prefill::check(cell, checkpoint, device),
+        Workload::Decode | Workload::Generate => check_model(cell, checkpoint, device),
+        Workload::Translate => translate::check(cell, checkpoint, device),
+        Workload::Train => train::check(cell, checkpoint, device),
     }
 }
 
@@ -124,8 +125,8 @@ fn folded(cell: &Cell, parts: &layer::Inputs, batch: usize, n: usize, stepper: &
     Tensor::cat(&steps, 2)
 }
 
-fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
-    let (setup, batch, n) = small_model(cell, 0)?;
+fn check_model(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Device) -> Result<Checked> {
+    let (setup, batch, n) = small_model(cell, checkpoint, 0)?;
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;
     let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;
@@ -146,13 +147,19 @@ fn check_model(cell: &Cell, device: &Device) -> Result<Checked> {
 }
 
 /// The cell's model cut down to what the formula can be evaluated for, with room for `more` tokens than are checked;
-/// sequences and tokens.
-pub(super) fn small_model(cell: &Cell, more: usize) -> Result<(Setup, usize, usize)> {
+/// sequences and tokens. That of a checkpoint keeps its conventions and gets random weights.
+pub(super) fn small_model(
+    cell: &Cell,
+    checkpoint: Option<&Checkpoint>,
+    more: usize,
+) -> Result<(Setup, usize, usize)> {
     // Enough that tokens leave a window, unless it is too wide for the formula.
     let passed = window_of(&cell.variant).map_or(0, |w| w.saturating_add(BEYOND));
     let n = cell.seq_len.min(MODEL_TOKENS.max(if passed > MAX_MODEL_TOKENS { 0 } else { passed }));
-    let mut setup = whole_model::setup(cell, n + more)?;
+    let mut setup = whole_model::setup(cell, n + more, checkpoint)?;
+    setup.max_len = n + more;
     setup.shape.n_layers = setup.shape.n_layers.min(MODEL_LAYERS);
+    setup.layers.truncate(setup.shape.n_layers);
     setup.shape.vocab_size = setup.shape.vocab_size.min(MODEL_VOCAB);
     Ok((setup, cell.batch_size.min(MODEL_BATCH), n))
 }

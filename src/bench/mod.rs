@@ -13,7 +13,7 @@ mod train;
 mod translate;
 mod whole_model;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use candle_core::Device;
 
@@ -22,6 +22,7 @@ pub use gpu::{GpuFacts, facts};
 
 use crate::{
     attention::{Heads, Resolved},
+    checkpoint::Checkpoint,
     measure::{Clock, Ended, MonotonicClock, Sampled},
     spec::{Cell, Workload},
     stats,
@@ -31,6 +32,7 @@ use crate::{
 /// Runs cells on one device.
 pub struct Bench {
     device: Device,
+    checkpoint: Option<Arc<Checkpoint>>,
     dump: Option<PathBuf>,
     stop: Box<dyn Fn() -> bool>,
     clock: Box<dyn Clock>,
@@ -42,7 +44,19 @@ impl Bench {
     /// to end.
     #[must_use]
     pub fn new(device: Device, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
-        Self { device, dump, stop, clock: Box::new(MonotonicClock::default()), cache_bytes: costs::last_level_cache() }
+        let clock = Box::new(MonotonicClock::default());
+        Self { device, checkpoint: None, dump, stop, clock, cache_bytes: costs::last_level_cache() }
+    }
+
+    /// With the weights of this checkpoint under cells that name one.
+    #[must_use]
+    pub fn with_checkpoint(self, checkpoint: Option<Arc<Checkpoint>>) -> Self {
+        Self { checkpoint, ..self }
+    }
+
+    /// The checkpoint of a cell, if it is of one.
+    fn checkpoint_of(&self, cell: &Cell) -> Option<&Checkpoint> {
+        self.checkpoint.as_deref().filter(|_| cell.checkpoint.is_some())
     }
 }
 
@@ -52,12 +66,13 @@ impl Executor for Bench {
         costs::positions_known(cell)?;
         costs::all_learns(cell)?;
         costs::has_cross_form(cell)?;
+        whole_model::suits(cell, self.checkpoint_of(cell))?;
         fused::has_form(cell)?;
         costs::predict(cell, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
     }
 
     fn check(&mut self, cell: &Cell) -> Result<CheckReport, VisitError> {
-        let checked = check::check(cell, &self.device).map_err(|e| failed(&e))?;
+        let checked = check::check(cell, self.checkpoint_of(cell), &self.device).map_err(|e| failed(&e))?;
         if let Some(folder) = &self.dump {
             let written = dump::write(folder, cell, &checked);
             written.map_err(|e| VisitError::Failed(format!("--dump {}: {e}", folder.display())))?;
@@ -67,7 +82,13 @@ impl Executor for Bench {
 
     fn visit(&mut self, unit: &[&Cell], request: &VisitRequest) -> Result<Vec<Measured>, VisitError> {
         let Some(cell) = unit.first() else { return Ok(Vec::new()) };
-        let visit = Visiting { device: &self.device, clock: self.clock.as_ref(), stop: self.stop.as_ref(), request };
+        let visit = Visiting {
+            device: &self.device,
+            checkpoint: self.checkpoint_of(cell),
+            clock: self.clock.as_ref(),
+            stop: self.stop.as_ref(),
+            request,
+        };
         let measured = match cell.workload {
             Workload::Attention => layer::attention(cell, self.cache_bytes, &visit).map(|m| vec![m]),
             Workload::Forward => layer::forward(cell, self.cache_bytes, &visit).map(|m| vec![m]),
@@ -88,6 +109,7 @@ impl Executor for Bench {
 /// What every workload needs to make a visit.
 struct Visiting<'a> {
     device: &'a Device,
+    checkpoint: Option<&'a Checkpoint>,
     clock: &'a dyn Clock,
     stop: &'a dyn Fn() -> bool,
     request: &'a VisitRequest,

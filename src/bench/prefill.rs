@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     attention::{max_len, oracle::to_f64, tensor_dtype},
+    checkpoint::Checkpoint,
     model::{Decoder, Session, greedy},
     params::Params,
     spec::Cell,
@@ -38,8 +39,8 @@ pub(super) fn prefill(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
 }
 
 /// Logits after the prompt and after a few steps from there, against the f64 model.
-pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
-    let (setup, batch, prompt) = small_model(cell, STEPS_AFTER)?;
+pub(super) fn check(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Device) -> Result<Checked> {
+    let (setup, batch, prompt) = small_model(cell, checkpoint, STEPS_AFTER)?;
     let n = max_len(&cell.variant).map_or(prompt + STEPS_AFTER, |known| known.min(prompt + STEPS_AFTER));
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;

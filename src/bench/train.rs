@@ -9,10 +9,11 @@ use super::{
     check::{Checked, compare, dumped, small_model, tolerance, well_conditioned, worst},
     measured,
     memory::Watch,
-    whole_model::{random_ids, setup, time_tokens},
+    whole_model::{random_ids, setup, time_tokens, with_weights},
 };
 use crate::{
     attention::{oracle::to_f64, tensor_dtype},
+    checkpoint::Checkpoint,
     model::{Decoder, Setup, oracle},
     params::Params,
     spec::{Cell, DType},
@@ -36,8 +37,10 @@ const KINKS: f64 = 5e-3;
 pub(super) fn train(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let mut watch = Watch::start(visit.device);
     let n = cell.seq_len;
-    let mut params = Params::trainable(visit.device, tensor_dtype(cell.dtype), cell.seed);
-    let model = Decoder::new(&setup(cell, n)?, &mut params)?;
+    let setup = setup(cell, n, visit.checkpoint)?;
+    let params = Params::trainable(visit.device, tensor_dtype(cell.dtype), cell.seed);
+    let mut params = with_weights(params, &setup, visit.checkpoint);
+    let model = Decoder::new(&setup, &mut params)?;
     let settings = AdamWSettings { learning_rate: LEARNING_RATE, ..AdamWSettings::default() };
     let mut optimiser = AdamW::new(settings, params.vars())?;
     let ids = Tensor::from_vec(random_ids(cell, n + 1), (cell.batch_size, n + 1), visit.device)?;
@@ -51,15 +54,15 @@ pub(super) fn train(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
 }
 
 /// Three parts of a step against f64 formulas: the logits, the slope of the loss along the gradient, and the first update.
-pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
-    let (setup, batch, n) = small_model(cell, 0)?;
+pub(super) fn check(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Device) -> Result<Checked> {
+    let (setup, batch, n) = small_model(cell, checkpoint, 0)?;
     let mut params = Params::trainable(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;
     let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;
     let vocab = setup.shape.vocab_size;
     let targets: Vec<u32> = ids.iter().map(|id| (5 * id + 3) % vocab as u32).collect();
     let tensor = |ids: &[u32]| Tensor::from_slice(ids, (batch, n), device);
-    let examples = Batch { inputs: tensor(&ids)?, targets: tensor(&targets)? };
+    let examples = Batch::new(tensor(&ids)?, tensor(&targets)?)?;
     let vars = params.vars().clone();
     let before = numbers(vars.iter().map(|(name, var)| (name, var.as_tensor())))?;
     let mut tensors = dumped(&params);

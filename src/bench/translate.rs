@@ -7,10 +7,11 @@ use super::{
     check::{Checked, best_draw, compare, drawn_id, dumped, small_model, tolerance, worst},
     fused::kernels,
     memory::{Watch, allocated_by},
-    whole_model::{Generation, SPARE, first_ids, generation, random_ids, setup, warm_up},
+    whole_model::{Generation, SPARE, first_ids, generation, random_ids, setup, warm_up, with_weights},
 };
 use crate::{
     attention::{State, oracle::to_f64, tensor_dtype},
+    checkpoint::Checkpoint,
     model::{
         Encoded, Session, Setup, Translator,
         oracle::{self, Sources},
@@ -28,8 +29,9 @@ const CHECKED_SOURCE: usize = 12;
 pub(super) fn translate(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let mut watch = Watch::start(visit.device);
     let (n, source_len) = (cell.seq_len, cell.source_len());
-    let mut params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
-    let model = Translator::new(&setup(cell, n.max(source_len))?, &mut params)?;
+    let setup = setup(cell, n.max(source_len), visit.checkpoint)?;
+    let params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
+    let model = Translator::new(&setup, &mut with_weights(params, &setup, visit.checkpoint))?;
     let source = Tensor::from_vec(random_ids(cell, source_len), (cell.batch_size, source_len), visit.device)?;
     let begun = visit.clock.now();
     let is_over = || (visit.stop)() || visit.clock.now() - begun >= visit.request.cell_timeout;
@@ -90,8 +92,8 @@ fn state_bytes(model: &Translator, source: &Encoded, n: usize) -> Result<Option<
 }
 
 /// A batch of sources of unlike lengths through a small model, in parallel and token by token, against the f64 model.
-pub(super) fn check(cell: &Cell, device: &Device) -> Result<Checked> {
-    let (mut setup, batch, n) = small_model(cell, 0)?;
+pub(super) fn check(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Device) -> Result<Checked> {
+    let (mut setup, batch, n) = small_model(cell, checkpoint, 0)?;
     let padded = cell.source_len().min(CHECKED_SOURCE);
     setup.max_len = n.max(padded);
     let lengths: Vec<usize> = (0..batch).map(|b| padded.div_ceil(b + 1)).collect();

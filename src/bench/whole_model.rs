@@ -14,25 +14,66 @@ use super::{
 };
 use crate::{
     attention::tensor_dtype,
+    checkpoint::Checkpoint,
     measure::{Block, Clock, Sampled, Schedule, each, sample},
     model::{Decoder, Session, Setup, greedy},
     params::{Params, named_rng},
-    spec::Cell,
+    spec::{Cell, Positions, Workload},
     sweep::Measured,
 };
 
 /// Tokens of the session that a generation warms up with.
 pub(super) const SPARE: usize = 32;
 
-/// The cell's model with room for `max_len` tokens.
-pub(super) fn setup(cell: &Cell, max_len: usize) -> Result<Setup> {
+/// The cell's model with room for `max_len` tokens: that of the checkpoint with the cell's variant in every layer, or one
+/// of random weights.
+pub(super) fn setup(cell: &Cell, max_len: usize, checkpoint: Option<&Checkpoint>) -> Result<Setup> {
     let Some(shape) = cell.model else { candle_core::bail!("{} needs the shape of a model", cell.workload) };
-    Ok(Setup { shape, heads: heads(cell), variant: resolved(cell), cross: cross(cell), max_len })
+    let uniform = Setup::uniform(shape, heads(cell), resolved(cell), cross(cell), max_len);
+    Ok(match checkpoint.map(Checkpoint::setup) {
+        None => uniform,
+        // A learned table is as long as it is.
+        Some(of) if shape.positions == Positions::Learned => Setup { layers: uniform.layers, ..of.clone() },
+        Some(of) => Setup { layers: uniform.layers, max_len, ..of.clone() },
+    })
+}
+
+/// Parameters of that model, found in the checkpoint or drawn.
+pub(super) fn with_weights(params: Params, setup: &Setup, checkpoint: Option<&Checkpoint>) -> Params {
+    match checkpoint {
+        Some(checkpoint) => params.from_source(checkpoint.source_of(setup)),
+        None => params,
+    }
 }
 
 pub(super) fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
-    let mut params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
-    Decoder::new(&setup(cell, max_len)?, &mut params)
+    let setup = setup(cell, max_len, visit.checkpoint)?;
+    let params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
+    Decoder::new(&setup, &mut with_weights(params, &setup, visit.checkpoint))
+}
+
+/// Whether a checkpoint has what the cell's workload wants of a model.
+///
+/// # Errors
+/// The reason why not.
+pub(super) fn suits(cell: &Cell, checkpoint: Option<&Checkpoint>) -> std::result::Result<(), String> {
+    let Some(setup) = checkpoint.map(Checkpoint::setup) else { return Ok(()) };
+    match (cell.workload == Workload::Translate, setup.has_encoder()) {
+        (true, false) => return Err("translate needs an encoder-decoder, and the model is a language model".to_owned()),
+        (false, true) => {
+            return Err(format!("{} needs a language model, and the model is an encoder-decoder", cell.workload));
+        }
+        _ => {}
+    }
+    let spare = if cell.workload == Workload::Decode { SPARE } else { 0 };
+    let parts = [cell.seq_len, cell.n_prompt.unwrap_or(0), cell.n_gen.unwrap_or(0), spare];
+    let needed = parts.iter().fold(0usize, |sum, n| sum.saturating_add(*n));
+    match setup.shape.positions {
+        Positions::Learned if needed > setup.max_len => {
+            Err(format!("the model knows {} positions and needs {needed}", setup.max_len))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Bytes that the allocator hands out for all layers' states at exactly `depth` tokens; `None` off the CPU.

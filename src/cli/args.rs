@@ -4,6 +4,12 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
+use super::{
+    convert::ConvertArgs,
+    eval::EvalArgs,
+    generate::GenerateArgs,
+    training::{FinetuneArgs, PretrainArgs, TradeoffArgs, TranslateArgs},
+};
 use crate::{
     report::Format,
     sweep::{MeasureFields, Overrides, RunFields, SweepFields},
@@ -62,6 +68,20 @@ pub(super) enum Command {
         #[arg(long, value_name = "FORM", default_value_t)]
         format: Format,
     },
+    /// Swap the attention of a pretrained model.
+    Convert(Box<ConvertArgs>),
+    /// Score a text: perplexity, and the distance of attention from a teacher's.
+    Eval(Box<EvalArgs>),
+    /// Continue a text.
+    Generate(Box<GenerateArgs>),
+    /// Train a new model from random weights.
+    Pretrain(Box<PretrainArgs>),
+    /// Train a model on, most often a converted one.
+    Finetune(Box<FinetuneArgs>),
+    /// Translate sentences, one a line.
+    Translate(Box<TranslateArgs>),
+    /// Train, convert, finetune and judge the models of a profile: quality beside speed and memory.
+    Tradeoff(Box<TradeoffArgs>),
 }
 
 /// What `list` lists.
@@ -83,7 +103,7 @@ pub(super) enum ListWhat {
 }
 
 /// The form of an answer.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct Form {
     /// Form of the answer: table, json, csv, md.
     #[arg(long, value_name = "FORM", default_value_t)]

@@ -13,6 +13,7 @@ use crate::{
     report::{Format, Listing, render_env},
     spec::Cell,
     sweep::{AssumedRates, Bytes, Executor, profile},
+    tradeoff,
 };
 
 /// Answers `list`.
@@ -52,7 +53,8 @@ fn show(listing: &Listing, format: Format) -> Answer<Ending> {
 
 fn profiles() -> Listing {
     let mut list = Listing::new(&["profile", "description"]);
-    profile::embedded().into_iter().for_each(|(name, text)| list.push(vec![name.into(), text.into()]));
+    let all = profile::embedded().into_iter().chain(tradeoff::embedded());
+    all.for_each(|(name, text)| list.push(vec![name.into(), text.into()]));
     list
 }
 

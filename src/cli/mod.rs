@@ -2,12 +2,17 @@
 //! exit codes themselves are `main`'s.
 
 mod args;
+mod convert;
+mod eval;
+mod generate;
 mod layers;
 mod list;
+mod models;
 mod outputs;
 mod run;
 mod setup;
 mod stop;
+mod training;
 
 use std::{
     ffi::OsString,
@@ -68,6 +73,13 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
         Some(Command::Run(args)) => run::run(&args, line.talk),
         Some(Command::List { what }) => list::list(&what, line.talk),
         Some(Command::Env { measure, format }) => list::env(measure, format),
+        Some(Command::Convert(args)) => convert::convert(&args, line.talk),
+        Some(Command::Eval(args)) => eval::eval(&args, line.talk),
+        Some(Command::Generate(args)) => generate::generate(&args, line.talk),
+        Some(Command::Pretrain(args)) => training::pretrain(&args, line.talk),
+        Some(Command::Finetune(args)) => training::finetune(&args, line.talk),
+        Some(Command::Translate(args)) => training::translate(&args, line.talk),
+        Some(Command::Tradeoff(args)) => training::tradeoff(&args, line.talk),
     }
 }
 

@@ -103,7 +103,7 @@ fn ending(outcome: Outcome, allow_failures: bool) -> Ending {
     }
 }
 
-fn manner(talk: Talk) -> Manner {
+pub(super) fn manner(talk: Talk) -> Manner {
     match talk {
         Talk { quiet: true, .. } => Manner::Silent,
         Talk { verbose, .. } if io::stderr().is_terminal() => Manner::Bar { verbose },

@@ -1,14 +1,15 @@
 //! From options to a plan on an opened device: everything that is decided before anything is opened or measured.
 
-use std::{env, num::NonZero, thread};
+use std::{env, num::NonZero, path::Path, sync::Arc, thread};
 
 use super::{Answer, Failure, args::PlanArgs, layers};
 use crate::{
     bench::{Bench, OpenDevice, devices, facts, open},
+    checkpoint::Checkpoint,
     measure::{Machine, memory_limit},
     spec::{Cell, DeviceKind, DeviceSpec},
     store::DeviceFacts,
-    sweep::{AssumedRates, Bytes, Executor, Plan, RunFacts, Span, profile},
+    sweep::{AssumedRates, Bytes, Executor, Plan, Profile, RunFacts, Span, SweepFields, profile},
 };
 
 /// Share of the free memory that a cell may take where nobody says otherwise.
@@ -24,24 +25,17 @@ pub(super) struct Setup {
     pub(super) n_threads: usize,
     /// Bytes that a cell may take.
     pub(super) memory_default: u64,
+    /// What the models of cells are loaded from.
+    checkpoint: Option<Arc<Checkpoint>>,
 }
 
 /// Resolves the options, fixes the number of threads and opens the device.
 pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
-    let (name, overrides) = layers::resolve(args)?;
+    let (name, mut overrides) = layers::resolve(args)?;
     let profile = profile::load(&name).map_err(|e| Failure::Usage(e.to_string()))?;
+    let checkpoint = checkpoint(&profile, &mut overrides.sweep)?.map(Arc::new);
     let run = overrides.run.over(&profile.run);
-    let n_threads = match run.threads {
-        Some(0) => return Err(Failure::Usage("--threads 0: nothing can run on no thread; give at least 1".into())),
-        Some(n) if n > most_threads() => {
-            let most = most_threads();
-            return Err(Failure::Usage(format!(
-                "--threads {n}: far beyond what this machine has; give at most {most}"
-            )));
-        }
-        Some(n) => n,
-        None => available_threads(),
-    };
+    let n_threads = threads(run.threads)?;
     let spec = run.device.unwrap_or(DeviceSpec { kind: DeviceKind::Cpu, index: 0 });
     let run_facts = RunFacts { device_kind: spec.kind, n_threads, seed: run.seed.unwrap_or(0) };
     let plan = Plan::new(&profile, &overrides, &run_facts).map_err(|e| Failure::Usage(e.to_string()))?;
@@ -49,7 +43,37 @@ pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
     let device = open(spec).map_err(anyhow::Error::msg)?;
     let free = facts(&device.device).memory_bytes.or_else(memory_limit);
     let memory_default = free.map_or(u64::MAX, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
-    Ok(Setup { plan, device, n_threads, memory_default })
+    Ok(Setup { plan, device, n_threads, memory_default, checkpoint })
+}
+
+/// Opens the checkpoint that a run names, and puts its name and shape over those of the profile.
+fn checkpoint(profile: &Profile, flags: &mut SweepFields) -> Answer<Option<Checkpoint>> {
+    if profile.sweep.iter().any(|sweep| sweep.model.is_some()) {
+        return Err(Failure::Usage(format!("profile {}: model belongs under [defaults]: a run has one", profile.name)));
+    }
+    let Some(path) = flags.model.clone().or_else(|| profile.defaults.model.clone()) else { return Ok(None) };
+    if let Some(field) = flags.shape_given() {
+        let flag = field.replace('_', "-");
+        return Err(Failure::Usage(format!("--{flag}: a checkpoint decides its shape; leave it out beside --model")));
+    }
+    let checkpoint = Checkpoint::open(Path::new(&path))?;
+    let setup = checkpoint.setup();
+    flags.take_shape(&setup.shape, (setup.heads.n_heads, setup.heads.n_kv_heads, setup.heads.head_dim));
+    flags.model = Some(checkpoint.key()?);
+    Ok(Some(checkpoint))
+}
+
+/// The threads of a run: as many as asked for, or as there are.
+pub(super) fn threads(asked: Option<usize>) -> Answer<usize> {
+    match asked {
+        Some(0) => Err(Failure::Usage("--threads 0: nothing can run on no thread; give at least 1".into())),
+        Some(n) if n > most_threads() => {
+            let most = most_threads();
+            Err(Failure::Usage(format!("--threads {n}: far beyond what this machine has; give at most {most}")))
+        }
+        Some(n) => Ok(n),
+        None => Ok(available_threads()),
+    }
 }
 
 /// Threads that this process may use at once.
@@ -80,7 +104,8 @@ pub(super) fn machine() -> Machine {
 impl Setup {
     /// Runs cells of the plan; `stop` and `dump` as the executor wants them.
     pub(super) fn bench(&self, dump: Option<std::path::PathBuf>) -> Bench {
-        Bench::new(self.device.device.clone(), dump, Box::new(super::stop::asked))
+        let bench = Bench::new(self.device.device.clone(), dump, Box::new(super::stop::asked));
+        bench.with_checkpoint(self.checkpoint.clone())
     }
 
     /// The columns of the accelerator; the processor has columns of its own.

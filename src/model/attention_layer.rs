@@ -3,11 +3,16 @@
 
 use candle_core::{Result, Tensor};
 
-use super::layers::{NormLayer, Projection, rotate};
+use super::{
+    layers::{NormLayer, Projection, rotate},
+    setup::Setup,
+};
 use crate::{
-    attention::{self, Attention, Heads, LinearAttention, Qkv, Resolved, TensorState, is_merged, reads_inputs},
+    attention::{
+        self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, TensorState, has_fused_form, is_merged, reads_inputs,
+    },
+    kernels::Kernels,
     params::{Init, Params},
-    spec::ModelShape,
 };
 
 /// Bias that a gate starts with: sigmoid(3) ≈ 0.95, so that half of a token is still there after 14 more.
@@ -39,34 +44,32 @@ pub struct AttentionLayer {
     pub out: Projection,
     /// The variant.
     pub attention: Box<dyn Attention>,
+    /// Whether the variant has a fused form over whole sequences.
+    pub(super) fused: bool,
 }
 
 impl AttentionLayer {
-    /// Random weights called `{prefix}.{part}`. With a merged variant the projections are merged here, from the same
+    /// Weights called `{prefix}.{part}`. With a merged variant the projections are merged here, from the same
     /// parameters an unmerged layer would have.
     ///
     /// # Errors
     /// If the device has no memory for the weights.
-    pub(super) fn new(
-        params: &mut Params,
-        prefix: &str,
-        shape: &ModelShape,
-        heads: Heads,
-        variant: &Resolved,
-    ) -> Result<Self> {
-        let d_model = shape.d_model;
+    pub(super) fn new(params: &mut Params, prefix: &str, setup: &Setup, variant: &Resolved) -> Result<Self> {
+        let Setup { shape, heads, conventions, .. } = setup;
+        let (d_model, heads, bias) = (shape.d_model, *heads, conventions.qkv_bias);
         let Heads { n_heads, n_kv_heads, head_dim } = heads;
         let name = |part: &str| format!("{prefix}.{part}");
         let read = |params: &mut Params| -> Result<_> {
-            let norm = NormLayer::new(params, &name("attention_norm"), shape.norm, d_model)?;
+            let epsilon = conventions.norm_epsilon;
+            let norm = NormLayer::new(params, &name("attention_norm"), shape.norm, epsilon, d_model)?;
             let mut project =
-                |part: &str, heads: usize| Projection::new(params, &name(part), d_model, heads * head_dim, true);
+                |part: &str, heads: usize| Projection::new(params, &name(part), d_model, heads * head_dim, bias);
             Ok((norm, project("q", n_heads)?, project("k", n_kv_heads)?, project("v", n_kv_heads)?))
         };
         // What the variant does not read cannot learn.
         let reads = reads_inputs(&variant.spec);
         let (norm, mut q, mut k, v) = if reads { read(params) } else { params.untrained(read) }?;
-        let out = Projection::new(params, &name("out"), n_heads * head_dim, d_model, true)?;
+        let out = Projection::new(params, &name("out"), n_heads * head_dim, d_model, conventions.out_bias)?;
         let gated = attention::map_of(&variant.spec.name).is_some_and(|map| map.gated);
         let gate = gated.then(|| gate(params, &name("gate"), d_model, n_kv_heads)).transpose()?;
         let attention = if is_merged(&variant.spec) {
@@ -74,7 +77,7 @@ impl AttentionLayer {
         } else {
             attention::build(variant, heads, params, &name("attention"))?
         };
-        Ok(Self { heads, norm, q, k, v, gate, out, attention })
+        Ok(Self { heads, norm, q, k, v, gate, out, attention, fused: has_fused_form(&variant.spec) })
     }
 
     /// q, k, v of the residual stream x (b, n, d_model) as (b, heads, n, width), rotated where the model is rotary.
@@ -93,6 +96,14 @@ impl AttentionLayer {
         Ok(Qkv { q, k, v: by_head(&self.v, &y, n_kv_heads)?, gate })
     }
 
+    /// Attention over whole sequences, fused where it can be: (b, h, n, d_v).
+    pub(super) fn mix(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Fused(simd) if self.fused => self.attention.infer(qkv, mask, simd),
+            _ => self.attention.forward(qkv, mask),
+        }
+    }
+
     /// Queries alone, for cross-attention: (b, h, n, width).
     pub(super) fn queries(&self, x: &Tensor) -> Result<Tensor> {
         by_head(&self.q, &self.norm.forward(x)?, self.heads.n_heads)
@@ -103,16 +114,26 @@ impl AttentionLayer {
     /// # Errors
     /// For variants that have no cross form.
     pub fn absorb(&self, source: &Encoded) -> Result<TensorState> {
+        self.absorb_by(self.attention.as_ref(), source)
+    }
+
+    /// What another attention would keep in this one's place.
+    pub(super) fn absorb_by(&self, attention: &dyn Attention, source: &Encoded) -> Result<TensorState> {
         let n_kv_heads = self.heads.n_kv_heads;
         let (k, v) = (by_head(&self.k, &source.hidden, n_kv_heads)?, by_head(&self.v, &source.hidden, n_kv_heads)?);
-        self.attention.absorb(&k, &v, source.lengths.as_deref())
+        attention.absorb(&k, &v, source.lengths.as_deref())
     }
 
     /// Mixed values (b, h, n, d) through the output projection, onto the residual stream.
     pub(super) fn finish(&self, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
+        x + self.outwards(mixed)?
+    }
+
+    /// Mixed values (b, h, n, d) through the output projection: (b, n, d_model).
+    pub(super) fn outwards(&self, mixed: &Tensor) -> Result<Tensor> {
         let (batch, h, n, d) = mixed.dims4()?;
         let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((batch, n, h * d))?;
-        x + self.out.forward(&mixed)?
+        self.out.forward(&mixed)
     }
 }
 

@@ -4,11 +4,12 @@ use candle_core::{Result, Tensor};
 
 use super::{
     attention_layer::{AttentionLayer, Encoded},
-    decoder::Setup,
+    dropout::Dropout,
     layers::{FeedForward, NormLayer},
+    setup::{LayerAttention, Setup},
 };
 use crate::{
-    attention::{Mask, Resolved},
+    attention::Mask,
     kernels::Kernels,
     params::Params,
 };
@@ -24,22 +25,19 @@ pub struct Block {
 }
 
 impl Block {
-    /// Random weights called `{prefix}.{part}`, those of cross-attention `{prefix}.cross.{part}`.
-    pub(super) fn new(
-        setup: &Setup,
-        params: &mut Params,
-        prefix: &str,
-        variant: &Resolved,
-        cross: Option<&Resolved>,
-    ) -> Result<Self> {
-        let (shape, heads) = (&setup.shape, setup.heads);
-        let attention = AttentionLayer::new(params, prefix, shape, heads, variant)?;
-        let cross = match cross {
-            Some(variant) => Some(AttentionLayer::new(params, &format!("{prefix}.cross"), shape, heads, variant)?),
+    /// Weights called `{prefix}.{part}`, those of cross-attention `{prefix}.cross.{part}`.
+    pub(super) fn new(setup: &Setup, params: &mut Params, prefix: &str, layer: &LayerAttention) -> Result<Self> {
+        let (shape, conventions) = (&setup.shape, &setup.conventions);
+        let attention = AttentionLayer::new(params, prefix, setup, &layer.own)?;
+        let cross = match &layer.cross {
+            Some(variant) => Some(AttentionLayer::new(params, &format!("{prefix}.cross"), setup, variant)?),
             None => None,
         };
-        let ffn_norm = NormLayer::new(params, &format!("{prefix}.ffn_norm"), shape.norm, shape.d_model)?;
-        let ffn = FeedForward::new(params, &format!("{prefix}.ffn"), shape.activation, shape.d_model, shape.ffn_dim)?;
+        let name = |part: &str| format!("{prefix}.{part}");
+        let ffn_norm =
+            NormLayer::new(params, &name("ffn_norm"), shape.norm, conventions.norm_epsilon, shape.d_model)?;
+        let widths = (shape.d_model, shape.ffn_dim);
+        let ffn = FeedForward::new(params, &name("ffn"), shape.activation, widths, conventions.ffn_bias)?;
         Ok(Self { attention, cross, ffn_norm, ffn })
     }
 
@@ -51,26 +49,28 @@ impl Block {
         rotary: Option<&(Tensor, Tensor)>,
         source: Option<&Encoded>,
         kernels: Kernels,
+        dropout: &mut Dropout,
     ) -> Result<Tensor> {
         let qkv = self.attention.project(x, rotary)?;
-        let mixed = match kernels {
-            Kernels::Plain => self.attention.attention.forward(&qkv, mask)?,
-            Kernels::Fused(simd) => self.attention.attention.infer(&qkv, mask, simd)?,
-        };
-        let x = self.attention.finish(x, &mixed)?;
+        let mixed = self.attention.mix(&qkv, mask, kernels)?;
+        let x = (x + dropout.apply(self.attention.outwards(&mixed)?)?)?;
         let x = match (&self.cross, source) {
             (Some(cross), Some(source)) => {
                 let mixed = cross.attention.read(&cross.queries(&x)?, &cross.absorb(source)?, 0)?;
-                cross.finish(&x, &mixed)?
+                (&x + dropout.apply(cross.outwards(&mixed)?)?)?
             }
             (None, _) => x,
             (Some(_), None) => candle_core::bail!("a block with cross-attention got no source"),
         };
-        self.feed(&x)
+        &x + dropout.apply(self.fed(&x)?)?
     }
 
-    /// The feed-forward sub-layer.
+    /// The feed-forward sub-layer, on the residual stream.
     pub(super) fn feed(&self, x: &Tensor) -> Result<Tensor> {
-        x + self.ffn.forward(&self.ffn_norm.forward(x)?)?
+        x + self.fed(x)?
+    }
+
+    fn fed(&self, x: &Tensor) -> Result<Tensor> {
+        self.ffn.forward(&self.ffn_norm.forward(x)?)
     }
 }

@@ -5,29 +5,16 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use super::{
     attention_layer::Encoded,
     block::Block,
-    layers::{NormLayer, Projection, rotary_tables, sinusoidal_table},
+    dropout::Dropout,
+    layers::{NormLayer, Projection, Rotary, rotary_tables, sinusoidal_table},
+    setup::Setup,
 };
 use crate::{
-    attention::{Heads, Mask, Resolved},
+    attention::Mask,
     kernels::Kernels,
     params::{Init, Params},
     spec::{ModelShape, Positions},
 };
-
-/// Everything that makes one decoder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setup {
-    /// Shape of the model.
-    pub shape: ModelShape,
-    /// Heads of every layer.
-    pub heads: Heads,
-    /// Self-attention of every layer.
-    pub variant: Resolved,
-    /// Cross-attention of every layer, for decoders with an encoder.
-    pub cross: Option<Resolved>,
-    /// Longest sequence: rows of the position table.
-    pub max_len: usize,
-}
 
 /// The model.
 pub struct Decoder {
@@ -43,13 +30,14 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Random weights by the seed of `params`. With a merged variant the projections are merged here, from the same
+    /// Weights from `params`, found or drawn. With a merged variant the projections are merged here, from the same
     /// parameters an unmerged model would have.
     ///
     /// # Errors
-    /// If the device has no memory for the weights.
+    /// If the device has no memory for the weights, or where they come from does not have them.
     pub fn new(setup: &Setup, params: &mut Params) -> Result<Self> {
-        let ModelShape { n_layers, d_model, vocab_size, norm, positions, tied_output, .. } = setup.shape;
+        setup.check()?;
+        let ModelShape { d_model, vocab_size, norm, positions, tied_output, .. } = setup.shape;
         let embedding =
             params.get("embedding", (vocab_size, d_model), Init::Normal(0.02f64.max(1.0 / d_model as f64)))?;
         let positions = match positions {
@@ -57,9 +45,9 @@ impl Decoder {
             Positions::Sinusoidal => Some(sinusoidal_table(setup.max_len, d_model, params.dtype(), params.device())?),
             Positions::Rotary => None,
         };
-        let block = |i| Block::new(setup, params, &format!("blocks.{i}"), &setup.variant, setup.cross.as_ref());
-        let blocks = (0..n_layers).map(block).collect::<Result<Vec<_>>>()?;
-        let final_norm = NormLayer::new(params, "final_norm", norm, d_model)?;
+        let block = |(i, layer)| Block::new(setup, params, &format!("blocks.{i}"), layer);
+        let blocks = setup.layers.iter().enumerate().map(block).collect::<Result<Vec<_>>>()?;
+        let final_norm = NormLayer::new(params, "final_norm", norm, setup.conventions.norm_epsilon, d_model)?;
         let output = if tied_output {
             Projection { weight: embedding.clone(), bias: None }
         } else {
@@ -105,11 +93,33 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::forward`], and where cross-attention and source are not both there.
     pub fn forward_over(&self, ids: &Tensor, source: Option<&Encoded>) -> Result<Tensor> {
+        self.forward_by(ids, source, Kernels::Plain)
+    }
+
+    /// The same by kernels of choice: fused ones carry no gradient, and layers whose variant has no fused form run plain.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward_over`], and for fused kernels anywhere but in f32 on the CPU.
+    pub fn forward_by(&self, ids: &Tensor, source: Option<&Encoded>, kernels: Kernels) -> Result<Tensor> {
+        self.forward_with(ids, source, kernels, &mut Dropout::none())
+    }
+
+    /// The same with dropout on the embeddings and on what each sub-layer adds.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward_by`].
+    pub fn forward_with(
+        &self,
+        ids: &Tensor,
+        source: Option<&Encoded>,
+        kernels: Kernels,
+        dropout: &mut Dropout,
+    ) -> Result<Tensor> {
         let (_, n) = ids.dims2()?;
         let rotary = self.rotary(0, n)?;
-        let mut x = self.embed(ids, 0)?;
+        let mut x = dropout.apply(self.embed(ids, 0)?)?;
         for block in &self.blocks {
-            x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source, Kernels::Plain)?;
+            x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source, kernels, dropout)?;
         }
         self.logits(&x)
     }
@@ -128,11 +138,13 @@ impl Decoder {
 
     pub(super) fn rotary(&self, start: usize, n: usize) -> Result<Option<(Tensor, Tensor)>> {
         match self.setup.shape.positions {
-            Positions::Rotary => {
-                rotary_tables(start, n, self.setup.heads.head_dim, self.dtype(), self.device()).map(Some)
-            }
+            Positions::Rotary => rotary_tables(self.turns(), start, n, self.dtype(), self.device()).map(Some),
             _ => Ok(None),
         }
+    }
+
+    pub(super) fn turns(&self) -> Rotary {
+        Rotary { base: self.setup.conventions.rotary_base, head_dim: self.setup.heads.head_dim }
     }
 
     pub(super) fn logits(&self, x: &Tensor) -> Result<Tensor> {

@@ -7,7 +7,7 @@ use super::{
     attention_layer::AttentionLayer,
     decoder::Decoder,
     layer_state::LayerState,
-    layers::{Projection, rotary_angle},
+    layers::Projection,
     session::BlockState,
 };
 use crate::{
@@ -79,7 +79,7 @@ impl Workspace {
         self.embed(model, ids, position)?;
         let head_dim = model.setup.heads.head_dim;
         for (i, turn) in self.turns.iter_mut().enumerate() {
-            let (sin, cos) = rotary_angle(position, i, head_dim).sin_cos();
+            let (sin, cos) = model.turns().angle(position, i).sin_cos();
             *turn = (cos as f32, sin as f32);
         }
         for (block, state) in model.blocks.iter().zip(states) {

@@ -102,6 +102,16 @@ impl LayerState {
         }
     }
 
+    pub(super) fn reorder(&mut self, parents: &[usize]) -> Result<()> {
+        match self {
+            Self::Slices { state, .. } => {
+                state.reorder(parents);
+                Ok(())
+            }
+            Self::Tensors(state) => state.reorder(parents),
+        }
+    }
+
     pub(super) fn rewind(&mut self, depth: usize) {
         match self {
             Self::Slices { state, .. } => state.rewind(depth),

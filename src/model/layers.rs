@@ -9,12 +9,6 @@ use crate::{
     spec::{Activation, Norm},
 };
 
-/// Added to the variance (or mean square) under the root.
-const NORM_EPSILON: f64 = 1e-5;
-
-/// Base of the rotary frequencies.
-const ROTARY_BASE: f64 = 10_000.0;
-
 /// `y = x Wᵀ + b`.
 #[derive(Debug, Clone)]
 pub struct Projection {
@@ -60,6 +54,8 @@ impl Projection {
 #[derive(Debug, Clone)]
 pub struct NormLayer {
     kind: Norm,
+    /// Added to the variance (or mean square) under the root.
+    epsilon: f64,
     /// (d_model).
     pub gain: Tensor,
     /// (d_model); layer norm alone.
@@ -71,13 +67,13 @@ impl NormLayer {
     ///
     /// # Errors
     /// If the parameters cannot be made.
-    pub fn new(params: &mut Params, name: &str, kind: Norm, width: usize) -> Result<Self> {
+    pub fn new(params: &mut Params, name: &str, kind: Norm, epsilon: f64, width: usize) -> Result<Self> {
         let gain = params.get(&format!("{name}.weight"), width, Init::Constant(1.0))?;
         let bias = match kind {
             Norm::LayerNorm => Some(params.get(&format!("{name}.bias"), width, Init::Constant(0.0))?),
             Norm::RmsNorm => None,
         };
-        Ok(Self { kind, gain, bias })
+        Ok(Self { kind, epsilon, gain, bias })
     }
 
     /// Same shape as `x`.
@@ -91,7 +87,7 @@ impl NormLayer {
             Norm::LayerNorm => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
             Norm::RmsNorm => x,
         };
-        let root = (x.sqr()?.mean_keepdim(D::Minus1)? + NORM_EPSILON)?.sqrt()?;
+        let root = (x.sqr()?.mean_keepdim(D::Minus1)? + self.epsilon)?.sqrt()?;
         let y = x.broadcast_div(&root)?.to_dtype(dtype)?.broadcast_mul(&self.gain)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
@@ -108,8 +104,8 @@ impl NormLayer {
         with_slices([&self.gain, bias], |[gain, bias]| {
             for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
                 match self.kind {
-                    Norm::LayerNorm => rows::layer_norm(simd, x, gain, bias, NORM_EPSILON as f32, out),
-                    Norm::RmsNorm => rows::rms_norm(simd, x, gain, NORM_EPSILON as f32, out),
+                    Norm::LayerNorm => rows::layer_norm(simd, x, gain, bias, self.epsilon as f32, out),
+                    Norm::RmsNorm => rows::rms_norm(simd, x, gain, self.epsilon as f32, out),
                 }
             }
             Ok(())
@@ -130,14 +126,19 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// Random parameters; SwiGLU has no biases, as the models that use it.
+    /// Parameters of `width` → `hidden` → `width`.
     ///
     /// # Errors
     /// If the parameters cannot be made.
-    pub fn new(params: &mut Params, name: &str, activation: Activation, width: usize, hidden: usize) -> Result<Self> {
-        let bias = activation != Activation::Swiglu;
+    pub fn new(
+        params: &mut Params,
+        name: &str,
+        activation: Activation,
+        (width, hidden): (usize, usize),
+        bias: bool,
+    ) -> Result<Self> {
         let mut make = |part: &str, n_in, n_out| Projection::new(params, &format!("{name}.{part}"), n_in, n_out, bias);
-        let gate = if bias { None } else { Some(make("gate", width, hidden)?) };
+        let gate = if activation == Activation::Swiglu { Some(make("gate", width, hidden)?) } else { None };
         Ok(Self { activation, gate, up: make("up", width, hidden)?, down: make("down", hidden, width)? })
     }
 
@@ -172,18 +173,35 @@ fn sinusoid(position: usize, i: usize, width: usize) -> f64 {
     if i.is_multiple_of(2) { angle.sin() } else { angle.cos() }
 }
 
-/// Angle of rotary pair `i` of a head of width `d` at `position`.
-pub(super) fn rotary_angle(position: usize, i: usize, d: usize) -> f64 {
-    position as f64 * ROTARY_BASE.powf(-2.0 * i as f64 / d as f64)
+/// Rotary positions of heads of one width.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rotary {
+    /// Base of the frequencies.
+    pub base: f64,
+    /// Width d of a head.
+    pub head_dim: usize,
+}
+
+impl Rotary {
+    /// Angle of pair `i` at `position` (Su et al. 2021, eq. 15).
+    pub(super) fn angle(self, position: usize, i: usize) -> f64 {
+        position as f64 * self.base.powf(-2.0 * i as f64 / self.head_dim as f64)
+    }
 }
 
 /// Cosines and sines of the rotary angles (n, d/2) of positions `start..start + n` (Su et al. 2021).
 ///
 /// # Errors
 /// If the device refuses the tensors.
-pub fn rotary_tables(start: usize, n: usize, d: usize, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
-    let angles: Vec<f64> =
-        (start..start + n).flat_map(|pos| (0..d / 2).map(move |i| rotary_angle(pos, i, d))).collect();
+pub fn rotary_tables(
+    rotary: Rotary,
+    start: usize,
+    n: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<(Tensor, Tensor)> {
+    let d = rotary.head_dim;
+    let angles: Vec<f64> = (start..start + n).flat_map(|pos| (0..d / 2).map(move |i| rotary.angle(pos, i))).collect();
     let table = |f: fn(f64) -> f64| {
         let values: Vec<f32> = angles.iter().map(|a| f(*a) as f32).collect();
         Tensor::from_vec(values, (n, d / 2), device)?.to_dtype(dtype)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Result;
 
-use super::decoder::Setup;
+use super::setup::Setup;
 use crate::{
     attention::{
         self, Heads, Mask, Resolved, Stepper,
@@ -49,7 +49,9 @@ impl Weights {
             .collect())
     }
 
-    fn norm(&self, name: &str, kind: Norm, x: &[f64], width: usize) -> Result<Vec<f64>> {
+    fn norm(&self, name: &str, setup: &Setup, x: &[f64]) -> Result<Vec<f64>> {
+        let (kind, width) = (setup.shape.norm, setup.shape.d_model);
+        let epsilon = setup.conventions.norm_epsilon;
         let gain = self.get(&format!("{name}.weight"))?;
         let bias = self.0.get(&format!("{name}.bias"));
         Ok(x.chunks(width)
@@ -57,7 +59,7 @@ impl Weights {
                 let n = width as f64;
                 let mean = if kind == Norm::LayerNorm { row.iter().sum::<f64>() / n } else { 0.0 };
                 let square = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
-                let root = (square + 1e-5).sqrt();
+                let root = (square + epsilon).sqrt();
                 row.iter()
                     .enumerate()
                     .map(move |(i, x)| (x - mean) / root * gain[i] + bias.map_or(0.0, |b| b[i]))
@@ -109,8 +111,8 @@ fn evaluate(
             steppers.insert(prefix, layer.stepper()?);
             Ok(())
         };
-        add(format!("blocks.{i}"), &setup.variant)?;
-        if let Some(cross) = &setup.cross {
+        add(format!("blocks.{i}"), &setup.layers[i].own)?;
+        if let Some(cross) = &setup.layers[i].cross {
             add(format!("blocks.{i}.cross"), cross)?;
             add(format!("encoder.{i}"), &softmax)?;
         }
@@ -127,7 +129,7 @@ fn evaluate(
                 model.attention(&format!("encoder.{i}"), &mut x, batch, &mask, None)?;
                 model.feed(&format!("encoder.{i}"), &mut x)?;
             }
-            Some((model.weights.norm("encoder_norm", shape.norm, &x, shape.d_model)?, mask))
+            Some((model.weights.norm("encoder_norm", setup, &x)?, mask))
         }
     };
     let n = ids.len() / batch.max(1);
@@ -141,7 +143,7 @@ fn evaluate(
         model.feed(&prefix, &mut x)?;
     }
     let (weights, d) = (&model.weights, shape.d_model);
-    let y = weights.norm("final_norm", shape.norm, &x, d)?;
+    let y = weights.norm("final_norm", setup, &x)?;
     let output = if shape.tied_output { weights.get("embedding")? } else { weights.get("output.weight")? };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let logits = y.chunks(d).flat_map(|row| output.chunks(d).map(move |w| dot(w, row))).collect();
@@ -171,7 +173,7 @@ impl Model<'_> {
         let (shape, heads, d) = (self.setup.shape, self.setup.heads, self.setup.shape.d_model);
         let (weights, stepper) = (&self.weights, &self.steppers[prefix]);
         let name = |part: &str| format!("{prefix}.{part}");
-        let y = weights.norm(&name("attention_norm"), shape.norm, x, d)?;
+        let y = weights.norm(&name("attention_norm"), self.setup, x)?;
         let from = source.unwrap_or(&y);
         let (n, m) = (y.len() / (d * batch), from.len() / (d * batch));
         let project = |part: &str, of: &[f64], n: usize, h: usize, width: usize| -> Result<Vec<f64>> {
@@ -180,8 +182,9 @@ impl Model<'_> {
         let mut q = project("q", &y, n, heads.n_heads, heads.head_dim)?;
         let mut k = project("k", from, m, heads.n_kv_heads, heads.head_dim)?;
         if shape.positions == Positions::Rotary && source.is_none() {
-            rotate(&mut q, n, heads.head_dim);
-            rotate(&mut k, n, heads.head_dim);
+            let base = self.setup.conventions.rotary_base;
+            rotate(&mut q, n, heads.head_dim, base);
+            rotate(&mut k, n, heads.head_dim, base);
         }
         let v = project("v", from, m, heads.n_kv_heads, heads.head_dim)?;
         let gate = match stepper.gated() {
@@ -201,7 +204,7 @@ impl Model<'_> {
     fn feed(&self, prefix: &str, x: &mut [f64]) -> Result<()> {
         let (shape, weights, d) = (self.setup.shape, &self.weights, self.setup.shape.d_model);
         let name = |part: &str| format!("{prefix}.{part}");
-        let y = weights.norm(&name("ffn_norm"), shape.norm, x, d)?;
+        let y = weights.norm(&name("ffn_norm"), self.setup, x)?;
         let up = weights.project(&name("ffn.up"), &y, d)?;
         let hidden: Vec<f64> = match shape.activation {
             Activation::Relu => up.iter().map(|x| x.max(0.0)).collect(),
@@ -254,11 +257,11 @@ fn by_row(x: &[f64], batch: usize, n: usize, heads: Heads) -> Vec<f64> {
     out
 }
 
-fn rotate(x: &mut [f64], n: usize, d: usize) {
+fn rotate(x: &mut [f64], n: usize, d: usize, base: f64) {
     for (row, x) in x.chunks_mut(d).enumerate() {
         for i in 0..d / 2 {
-            // Pair i turns by position · 10000^(−2i/d) (Su et al. 2021, eq. 15).
-            let angle = (row % n) as f64 / 10_000f64.powf(2.0 * i as f64 / d as f64);
+            // Pair i turns by position · base^(−2i/d) (Su et al. 2021, eq. 15).
+            let angle = (row % n) as f64 / base.powf(2.0 * i as f64 / d as f64);
             let (sin, cos) = angle.sin_cos();
             let (a, b) = (x[i], x[i + d / 2]);
             (x[i], x[i + d / 2]) = (a * cos - b * sin, b * cos + a * sin);

@@ -115,6 +115,17 @@ impl<'a> Session<'a> {
         self.position = depth;
     }
 
+    /// Sequence i goes on from where sequence `parents[i]` is. Sources stay with their sequence: a parent must have the same.
+    ///
+    /// # Errors
+    /// Where there are not as many parents as sequences, or one is beyond the batch.
+    pub fn reorder(&mut self, parents: &[usize]) -> Result<()> {
+        if parents.len() != self.batch || parents.iter().any(|p| *p >= self.batch) {
+            candle_core::bail!("parents {parents:?} for a batch of {}", self.batch);
+        }
+        self.blocks.iter_mut().try_for_each(|block| block.attention.reorder(parents))
+    }
+
     /// One token of every sequence: logits (b, vocab).
     ///
     /// # Errors

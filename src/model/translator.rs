@@ -6,8 +6,10 @@ use candle_core::{Result, Tensor};
 use super::{
     attention_layer::Encoded,
     block::Block,
-    decoder::{Decoder, Setup},
+    decoder::Decoder,
+    dropout::Dropout,
     layers::NormLayer,
+    setup::{LayerAttention, Setup},
 };
 use crate::{
     attention::{Mask, Resolved},
@@ -25,18 +27,20 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// Random weights by the seed of `params`.
+    /// Weights from `params`, found or drawn.
     ///
     /// # Errors
-    /// If the device has no memory for the weights, or the setup has no cross-attention.
+    /// As [`Decoder::new`], and where the setup has no cross-attention.
     pub fn new(setup: &Setup, params: &mut Params) -> Result<Self> {
-        if setup.cross.is_none() {
+        if !setup.has_encoder() {
             candle_core::bail!("an encoder-decoder needs cross-attention");
         }
         let softmax = Resolved { spec: VariantSpec::new("softmax"), feature_dim: None };
-        let block = |i| Block::new(setup, params, &format!("encoder.{i}"), &softmax, None);
+        let layer = LayerAttention { own: softmax, cross: None };
+        let block = |i| Block::new(setup, params, &format!("encoder.{i}"), &layer);
         let encoder = (0..setup.shape.n_layers).map(block).collect::<Result<Vec<_>>>()?;
-        let encoder_norm = NormLayer::new(params, "encoder_norm", setup.shape.norm, setup.shape.d_model)?;
+        let (shape, epsilon) = (setup.shape, setup.conventions.norm_epsilon);
+        let encoder_norm = NormLayer::new(params, "encoder_norm", shape.norm, epsilon, shape.d_model)?;
         Ok(Self { encoder, encoder_norm, decoder: Decoder::new(setup, params)? })
     }
 
@@ -53,12 +57,26 @@ impl Translator {
     /// # Errors
     /// As [`Translator::encode`], and for fused kernels anywhere but in f32 on the CPU.
     pub fn encode_by(&self, ids: &Tensor, lengths: Option<&[usize]>, kernels: Kernels) -> Result<Encoded> {
+        self.encode_with(ids, lengths, kernels, &mut Dropout::none())
+    }
+
+    /// The same with dropout, as [`Decoder::forward_with`].
+    ///
+    /// # Errors
+    /// As [`Translator::encode_by`].
+    pub fn encode_with(
+        &self,
+        ids: &Tensor,
+        lengths: Option<&[usize]>,
+        kernels: Kernels,
+        dropout: &mut Dropout,
+    ) -> Result<Encoded> {
         let (_, n) = ids.dims2()?;
         let rotary = self.decoder.rotary(0, n)?;
         let mask = Mask::Full { source_lengths: lengths.map(<[usize]>::to_vec) };
-        let mut x = self.decoder.embed(ids, 0)?;
+        let mut x = dropout.apply(self.decoder.embed(ids, 0)?)?;
         for block in &self.encoder {
-            x = block.forward(&x, &mask, rotary.as_ref(), None, kernels)?;
+            x = block.forward(&x, &mask, rotary.as_ref(), None, kernels, dropout)?;
         }
         Ok(Encoded { hidden: self.encoder_norm.forward(&x)?, lengths: lengths.map(<[usize]>::to_vec) })
     }

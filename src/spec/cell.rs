@@ -82,6 +82,9 @@ pub struct Cell {
     pub device_kind: DeviceKind,
     /// Shape of the model (none for `attention` and `forward`).
     pub model: Option<ModelShape>,
+    /// Name of the checkpoint that its weights are from; random weights have none.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
     /// Sequences processed together.
     pub batch_size: usize,
     /// Context depth (`attention`, `decode`) or sequence length (all others).
@@ -134,7 +137,7 @@ impl Cell {
             self.causal.to_string(),
             self.dtype.to_string(),
             self.device_kind.to_string(),
-            opt(m.map(|m| m.name())),
+            self.model_name().unwrap_or_default(),
             self.batch_size.to_string(),
             self.seq_len.to_string(),
             opt(self.n_prompt),
@@ -152,6 +155,12 @@ impl Cell {
             self.n_threads.to_string(),
             self.seed.to_string(),
         ]
+    }
+
+    /// The model as its column holds it: a checkpoint's name, or what random weights are shaped like.
+    #[must_use]
+    pub fn model_name(&self) -> Option<String> {
+        self.checkpoint.clone().or_else(|| self.model.map(|m| m.name()))
     }
 
     /// Tokens of the source (`translate`).

@@ -253,7 +253,7 @@ impl Row {
         self.causal = cell.causal;
         self.dtype = cell.dtype.to_string();
         self.device_kind = cell.device_kind.to_string();
-        self.model = m.map(|m| m.name()).unwrap_or_default();
+        self.model = cell.model_name().unwrap_or_default();
         self.batch_size = cell.batch_size as u64;
         self.seq_len = cell.seq_len as u64;
         self.n_prompt = wide(cell.n_prompt);

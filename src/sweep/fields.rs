@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::quantity::{Bytes, Share, Span, text, words};
 use crate::spec::{
-    Activation, CacheMode, DType, DeviceSpec, Implementation, Norm, Positions, SizeList, VariantSpec, Workload,
+    Activation, CacheMode, DType, DeviceSpec, Implementation, ModelShape, Norm, Positions, SizeList, VariantSpec, Workload,
 };
 
 /// What to run. Every field may be left out: a flag covers the sweep, the sweep covers the defaults, and what nobody
@@ -55,6 +55,10 @@ pub struct SweepFields {
     /// Whether position t sees only positions up to t [built in: true; false is for forward alone].
     #[arg(long, value_name = "BOOL", help_heading = "What to run")]
     pub causal: Option<bool>,
+    /// Checkpoint that the model of whole-model workloads is loaded from, a folder or a .gguf file, with the variant in
+    /// every layer; it decides the shape [built in: random weights].
+    #[arg(long, value_name = "PATH", help_heading = "Shape of the model")]
+    pub model: Option<String>,
     /// Transformer blocks of the model [built in: 6].
     #[arg(long, value_name = "SIZE", help_heading = "Shape of the model")]
     pub n_layers: Option<usize>,
@@ -164,6 +168,7 @@ layered!(SweepFields {
     dtype,
     cache,
     causal,
+    model,
     n_layers,
     d_model,
     n_heads,
@@ -176,6 +181,45 @@ layered!(SweepFields {
     activation,
     tied_output,
 });
+impl SweepFields {
+    /// A field that says something of a model's shape, if any does.
+    #[must_use]
+    pub fn shape_given(&self) -> Option<&'static str> {
+        let sizes = [
+            ("n_layers", self.n_layers),
+            ("d_model", self.d_model),
+            ("n_heads", self.n_heads),
+            ("n_kv_heads", self.n_kv_heads),
+            ("head_dim", self.head_dim),
+            ("ffn_dim", self.ffn_dim),
+            ("vocab_size", self.vocab_size),
+        ];
+        let words = [
+            ("norm", self.norm.is_some()),
+            ("positions", self.positions.is_some()),
+            ("activation", self.activation.is_some()),
+            ("tied_output", self.tied_output.is_some()),
+        ];
+        let given = sizes.into_iter().map(|(name, size)| (name, size.is_some())).chain(words);
+        given.filter(|(_, given)| *given).map(|(name, _)| name).next()
+    }
+
+    /// Takes over the shape of a model and its heads: query heads, key heads, width.
+    pub fn take_shape(&mut self, shape: &ModelShape, (n_heads, n_kv_heads, head_dim): (usize, usize, usize)) {
+        self.n_layers = Some(shape.n_layers);
+        self.d_model = Some(shape.d_model);
+        self.n_heads = Some(n_heads);
+        self.n_kv_heads = Some(n_kv_heads);
+        self.head_dim = Some(head_dim);
+        self.ffn_dim = Some(shape.ffn_dim);
+        self.vocab_size = Some(shape.vocab_size);
+        self.norm = Some(shape.norm);
+        self.positions = Some(shape.positions);
+        self.activation = Some(shape.activation);
+        self.tied_output = Some(shape.tied_output);
+    }
+}
+
 layered!(MeasureFields { rounds, ci_target, min_block, samples_per_round, cell_timeout, time_budget, memory_budget });
 layered!(RunFields { device, threads, seed });
 

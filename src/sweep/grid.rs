@@ -35,6 +35,7 @@ struct Axes {
     cross_feature_dim: Option<usize>,
     n_gen: usize,
     model: ModelShape,
+    checkpoint: Option<String>,
 }
 
 /// Every cell of a sweep, in the order of its lists: workload, cache, dtype, batch, length, implementation, variant,
@@ -112,6 +113,7 @@ impl Axes {
                 activation: f.activation.unwrap_or(Activation::Gelu),
                 tied_output: f.tied_output.unwrap_or(true),
             },
+            checkpoint: f.model.clone(),
         };
         axes.refuse_what_cannot_be(f)?;
         Ok(axes)
@@ -212,6 +214,7 @@ impl Axes {
             dtype,
             device_kind: facts.device_kind,
             model,
+            checkpoint: self.checkpoint.clone().filter(|_| model.is_some()),
             batch_size,
             seq_len,
             n_prompt: match workload {

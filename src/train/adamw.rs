@@ -66,6 +66,11 @@ impl AdamW {
         self.steps
     }
 
+    /// Puts back what a snapshot holds.
+    pub(super) fn restore(&mut self, steps: u64, moments: BTreeMap<String, Moments>) {
+        (self.steps, self.moments) = (steps, moments);
+    }
+
     /// The moments, sorted by the parameter's name.
     #[must_use]
     pub fn moments(&self) -> &BTreeMap<String, Moments> {

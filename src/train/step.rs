@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, Var};
 
-use super::{AdamW, next_token_loss};
-use crate::model::Decoder;
+use super::{AdamW, Batch, Network, next_token_loss};
+use crate::{kernels::Kernels, model::Dropout};
 
 /// A gradient for every variable, by name.
 pub type Gradients = BTreeMap<String, Tensor>;
@@ -20,39 +20,24 @@ pub enum TrainError {
         name: String,
     },
     /// The loss is NaN or infinite.
-    #[error("the loss is {value}: no step can be made from it")]
+    #[error("the loss is {value}: no step can be made from it; a smaller learning rate or a longer warm-up may help")]
     Loss {
         /// The loss.
         value: f64,
+    },
+    /// A gradient is NaN or infinite.
+    #[error(
+        "the gradient of '{name}' is not finite: no step can be made from it; a smaller learning rate or a longer warm-up may help"
+    )]
+    Gradient {
+        /// The first variable with such a gradient.
+        name: String,
     },
 }
 
 impl From<TrainError> for candle_core::Error {
     fn from(e: TrainError) -> Self {
         Self::wrap(e)
-    }
-}
-
-/// Sequences to learn from: what goes in, and what comes next at each position.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// Ids (b, n).
-    pub inputs: Tensor,
-    /// Ids (b, n), one position later.
-    pub targets: Tensor,
-}
-
-impl Batch {
-    /// From ids (b, n + 1): the first n are the inputs, the last n the targets.
-    ///
-    /// # Errors
-    /// Where there is no second token.
-    pub fn of_sequences(ids: &Tensor) -> Result<Self> {
-        let (_, len) = ids.dims2()?;
-        if len < 2 {
-            candle_core::bail!("a sequence of {len} tokens has no next token to learn");
-        }
-        Ok(Self { inputs: ids.narrow(1, 0, len - 1)?.contiguous()?, targets: ids.narrow(1, 1, len - 1)?.contiguous()? })
     }
 }
 
@@ -69,24 +54,33 @@ pub fn gradients(loss: &Tensor, vars: &BTreeMap<String, Var>) -> Result<Gradient
     vars.iter().map(of).collect()
 }
 
+/// A scalar as a number.
+///
+/// # Errors
+/// [`TrainError::Loss`] where it is none.
+pub(super) fn finite(loss: &Tensor) -> Result<f64> {
+    let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    if value.is_finite() { Ok(value) } else { Err(TrainError::Loss { value }.into()) }
+}
+
 /// Loss of the model on a batch, and its gradients.
 ///
 /// # Errors
 /// [`TrainError`], and what forward and backward refuse.
-pub fn loss_and_gradients(model: &Decoder, vars: &BTreeMap<String, Var>, batch: &Batch) -> Result<(f64, Gradients)> {
-    let loss = next_token_loss(&model.forward(&batch.inputs)?, &batch.targets)?;
-    let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-    if !value.is_finite() {
-        return Err(TrainError::Loss { value }.into());
-    }
-    Ok((value, gradients(&loss, vars)?))
+pub fn loss_and_gradients(
+    model: &dyn Network,
+    vars: &BTreeMap<String, Var>,
+    batch: &Batch,
+) -> Result<(f64, Gradients)> {
+    let loss = next_token_loss(&model.logits(batch, Kernels::Plain, &mut Dropout::none())?, &batch.targets)?;
+    Ok((finite(&loss)?, gradients(&loss, vars)?))
 }
 
 /// One step on a batch; returns the loss before it.
 ///
 /// # Errors
 /// As [`loss_and_gradients`]; no variable has moved then.
-pub fn step(model: &Decoder, vars: &BTreeMap<String, Var>, optimiser: &mut AdamW, batch: &Batch) -> Result<f64> {
+pub fn step(model: &dyn Network, vars: &BTreeMap<String, Var>, optimiser: &mut AdamW, batch: &Batch) -> Result<f64> {
     // The graph and all activations are gone before the update wants memory.
     let (loss, gradients) = loss_and_gradients(model, vars, batch)?;
     optimiser.update(vars, &gradients)?;
@@ -108,14 +102,5 @@ mod tests {
         assert!(error.contains("'idle'"), "{error}");
         let used = BTreeMap::from([("used".to_owned(), vars["used"].clone())]);
         assert_eq!(gradients(&loss, &used).unwrap()["used"].to_scalar::<f32>().unwrap(), 6.0);
-    }
-
-    #[test]
-    fn targets_stand_one_later_than_inputs() {
-        let ids = Tensor::new(&[[1u32, 2, 3], [4, 5, 6]], &Device::Cpu).unwrap();
-        let batch = Batch::of_sequences(&ids).unwrap();
-        assert_eq!(batch.inputs.to_vec2::<u32>().unwrap(), [[1, 2], [4, 5]]);
-        assert_eq!(batch.targets.to_vec2::<u32>().unwrap(), [[2, 3], [5, 6]]);
-        assert!(Batch::of_sequences(&ids.narrow(1, 0, 1).unwrap()).is_err());
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn setup_with(
         activation,
         tied_output: tied,
     };
-    Some(Setup { shape, heads, variant, cross: None, max_len })
+    Some(Setup::uniform(shape, heads, variant, None, max_len))
 }
 
 /// Largest difference of forward and of stepping from the f64 model, over its largest logit and its condition.
@@ -62,7 +62,7 @@ fn errors(setup: &Setup, batch: usize, n: usize) -> (f64, f64) {
         flat(&Tensor::cat(&steps, 1).unwrap())
     };
     let stepped = stepped_by(&mut session);
-    let fused = has_fused_form(&setup.variant.spec)
+    let fused = has_fused_form(&setup.layers[0].own.spec)
         .then(|| stepped_by(&mut Session::by(&model, batch, n, Kernels::Fused(Simd::detect())).unwrap()));
     let want = oracle::logits(setup, &mut params, &ids, batch).unwrap();
     let scale = want.condition * want.logits.iter().fold(1e-3f64, |m, x| m.max(x.abs()));

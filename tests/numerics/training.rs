@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use t2r::{
-    attention::{Heads, unmerged},
+    attention::Heads,
     model::{Decoder, Setup, oracle},
     params::Params,
     spec::{Activation, Norm, Positions},
@@ -16,9 +16,8 @@ use crate::{
 };
 
 fn made(setup: &Setup) -> (Decoder, Params) {
-    let setup = Setup { variant: unmerged(&setup.variant), ..setup.clone() };
     let mut params = Params::trainable(&Device::Cpu, DType::F32, 5);
-    (Decoder::new(&setup, &mut params).unwrap(), params)
+    (Decoder::new(&setup.unmerged(), &mut params).unwrap(), params)
 }
 
 fn ids(batch: usize, n: usize) -> Vec<u32> {

@@ -41,7 +41,7 @@ fn setup(
         activation,
         tied_output: true,
     };
-    Some(Setup { shape, heads, variant, cross: Some(cross), max_len: 40 })
+    Some(Setup::uniform(shape, heads, variant, Some(cross), 40))
 }
 
 const HEADS: Heads = Heads { n_heads: 4, n_kv_heads: 2, head_dim: 6 };
@@ -73,13 +73,13 @@ fn both(model: &Translator, source: &[u32], lengths: &[usize], target: &[u32], f
 }
 
 fn assert_agrees(setup: &Setup, padded: usize, lengths: &[usize], n: usize) {
-    let what = format!("{} source {padded} {lengths:?} target {n}", setup.variant.spec);
+    let what = format!("{} source {padded} {lengths:?} target {n}", setup.layers[0].own.spec);
     let mut params = Params::frozen(&Device::Cpu, DType::F32, 5);
     let model = Translator::new(setup, &mut params).unwrap();
     let (source, target) = (ids(lengths.len() * padded, 2), ids(lengths.len() * n, 0));
     let want = oracle::translation(setup, &mut params, Sources { ids: &source, lengths }, &target).unwrap();
     let scale = want.condition * want.logits.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
-    let fused = has_fused_form(&setup.variant.spec).then(Simd::detect);
+    let fused = has_fused_form(&setup.layers[0].own.spec).then(Simd::detect);
     for (form, got) in ["parallel", "steps", "fused"].iter().zip(both(&model, &source, lengths, &target, fused)) {
         assert_eq!(got.len(), want.logits.len(), "{form} {what}");
         let worst = got.iter().zip(&want.logits).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs() / scale));
@@ -176,7 +176,7 @@ fn what_looks_back_only_is_refused_across() {
         let request = ResolveRequest { head_dim: 6, feature_dim: Some(4), can_merge: true, causal: true };
         let variant = resolve(&spec, request).unwrap();
         let softmax = setup(&VariantSpec::new("softmax"), HEADS, (8, 4), KIND).unwrap();
-        let by_hand = Setup { cross: Some(variant.clone()), variant, ..softmax };
+        let by_hand = Setup::uniform(softmax.shape, HEADS, variant.clone(), Some(variant), 40);
         let model = Translator::new(&by_hand, &mut Params::frozen(&Device::Cpu, DType::F32, 5)).unwrap();
         let error = model.forward(&tensor(&ids(4, 0), 1), None, &tensor(&ids(2, 0), 1)).unwrap_err().to_string();
         assert!(error.contains("looks back only"), "{error}");

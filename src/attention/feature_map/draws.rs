@@ -13,22 +13,21 @@ use crate::{
 /// (h_kv, n, d), remembered as the fixed parameter `name`.
 pub(super) fn orthogonal(shape: MapShape, n: usize, params: &mut Params, name: &str) -> Result<Tensor> {
     let MapShape { n_kv_heads, head_dim: d, .. } = shape;
-    let mut rng = params.rng(name);
-    let mut rows = Vec::with_capacity(n_kv_heads * n * d);
-    for _ in 0..n_kv_heads {
-        let mut left = n;
-        while left > 0 {
-            let block = left.min(d);
-            for direction in orthonormal_rows(&mut rng, block, d) {
-                let norm = draw(&mut rng, d, Init::Normal(1.0)).iter().map(|x| x * x).sum::<f32>().sqrt();
-                rows.extend(direction.iter().map(|x| x * norm));
+    params.fixed_from(name, (n_kv_heads, n, d), |rng| {
+        let mut rows = Vec::with_capacity(n_kv_heads * n * d);
+        for _ in 0..n_kv_heads {
+            let mut left = n;
+            while left > 0 {
+                let block = left.min(d);
+                for direction in orthonormal_rows(rng, block, d) {
+                    let norm = draw(rng, d, Init::Normal(1.0)).iter().map(|x| x * x).sum::<f32>().sqrt();
+                    rows.extend(direction.iter().map(|x| x * norm));
+                }
+                left -= block;
             }
-            left -= block;
         }
-    }
-    let draws = Tensor::from_vec(rows, (n_kv_heads, n, d), params.device())?.to_dtype(params.dtype())?;
-    params.set_fixed(name, &draws);
-    Ok(draws)
+        rows
+    })
 }
 
 /// `n` ≤ d orthonormal vectors: normal draws through Gram–Schmidt, a draw that is nearly dependent is drawn again.

@@ -1,0 +1,64 @@
+//! What the commands on checkpoints share: where a model runs, opening one, reading a text.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device};
+use clap::Args;
+
+use super::{Answer, Failure, setup};
+use crate::{
+    bench::open,
+    checkpoint::Checkpoint,
+    model::Decoder,
+    spec::{DeviceKind, DeviceSpec},
+};
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(super) struct Place {
+    /// Device: cpu, cuda, cuda:1, metal.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec { kind: DeviceKind::Cpu, index: 0 })]
+    device: DeviceSpec,
+    /// Threads [default: the cores this process may use].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl Place {
+    /// Fixes the number of threads and opens the device.
+    pub(super) fn open(self) -> Answer<Device> {
+        setup::set_threads(setup::threads(self.threads)?);
+        Ok(open(self.device).map_err(anyhow::Error::msg)?.device)
+    }
+}
+
+/// A language model, in f32, for inference.
+pub(super) fn decoder(checkpoint: &Checkpoint, device: &Device) -> Answer<Decoder> {
+    let (model, _) = checkpoint.decoder(device, DType::F32)?;
+    Ok(model)
+}
+
+/// Files one after the other as one text; `-` is stdin.
+pub(super) fn text(files: &[PathBuf]) -> Answer<String> {
+    files.iter().map(|file| one_text(file)).collect()
+}
+
+fn one_text(file: &Path) -> Answer<String> {
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(file)
+    };
+    let bytes = bytes.map_err(|e| anyhow::Error::new(e).context(format!("text {}", file.display())))?;
+    // A byte order mark is no part of a text.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map_or_else(|| bytes.clone(), <[u8]>::to_vec);
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Failure::CouldNotRun(anyhow::anyhow!("text {}: byte {at} is not UTF-8, expected text", file.display()))
+    })
+}

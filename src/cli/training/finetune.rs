@@ -1,0 +1,113 @@
+//! `finetune`: a model that is there, most often a converted one, trained on; first, if asked, its feature maps alone.
+
+use candle_core::DType;
+
+use super::{
+    args::FinetuneArgs,
+    data::Raw,
+    folder::Folder,
+    school::{Report, School, Stage, answer_of, device, recipe},
+};
+use crate::{
+    checkpoint::Checkpoint,
+    cli::{Answer, Ending, Failure, answer, args::Talk, say, setup, stop},
+    model::{Decoder, Setup, Translator},
+    params::Params,
+    spec::Positions,
+    train::{Network, Objective, Recipe, Schedule, Trained},
+};
+
+/// Step size where none is given: lower than that of pretraining.
+const LEARNING_RATE: f64 = 2e-4;
+
+/// Trains a model on.
+pub(in crate::cli) fn finetune(args: &FinetuneArgs, talk: Talk) -> Answer<Ending> {
+    setup::set_threads(setup::threads(args.training.threads)?);
+    let main = recipe(&args.training, args.trained, LEARNING_RATE)?;
+    let raw = Raw::read(&args.data)?;
+    let folder = Folder::new(args.output.as_deref().unwrap_or(&args.model));
+    let (resume, force) = (args.training.resume, args.training.force);
+    let is_elsewhere = args.output.as_ref().is_some_and(|output| *output != args.model);
+    if is_elsewhere {
+        folder.must_be_free(force || resume)?;
+    }
+    folder.ready(&["transfer", "finetune"], resume, force)?;
+    let checkpoint = Checkpoint::open(&args.model)?;
+    let setup = checkpoint.setup().clone();
+    must_suit(&setup, &raw, args.training.seq_len)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let device = device();
+    let data = raw.encoded(&tokenizer, &args.training, args.data.validation_size, &device)?;
+    if !talk.quiet {
+        say(&data.outlook);
+    }
+    stop::listen()?;
+    let mut params =
+        Params::trainable(&device, DType::F32, args.training.seed).from_source(checkpoint.source_of(&setup));
+    let network: Box<dyn Network> = match setup.has_encoder() {
+        true => Box::new(Translator::new(&setup, &mut params)?),
+        false => Box::new(Decoder::new(&setup, &mut params)?),
+    };
+    let school = School {
+        network: network.as_ref(),
+        params: &params,
+        description: checkpoint.description(),
+        tokenizer: &tokenizer,
+        data: &data,
+        folder: &folder,
+        talk,
+    };
+    if is_elsewhere && !resume {
+        school.keep()?;
+    }
+    let reports = stages(args, &school, main)?;
+    let is_stopped = reports.iter().any(Report::is_stopped);
+    answer(&answer_of(&reports).render(args.training.format)?)?;
+    Ok(if is_stopped { Ending::Interrupted } else { Ending::Done })
+}
+
+fn stages(args: &FinetuneArgs, school: &School<'_>, main: Recipe) -> Answer<Vec<Report>> {
+    let save_every = args.training.save_every;
+    let past = match args.transfer {
+        0 => String::new(),
+        steps => format!(", after {steps} updates of transfer at {}", args.transfer_lr),
+    };
+    let mut reports = Vec::new();
+    // Once the second stage has a state, the first is behind it.
+    if args.transfer > 0 && !school.folder.has("finetune") {
+        let schedule =
+            Schedule { peak: args.transfer_lr, warmup: args.transfer / 10, steps: args.transfer, ..main.schedule };
+        let recipe = Recipe { objective: Objective::Transfer, trained: Trained::FeatureMaps, schedule, ..main.clone() };
+        recipe.check().map_err(Failure::Usage)?;
+        let report = school.train(Stage { name: "transfer", recipe, past: "", save_every })?;
+        let is_stopped = report.is_stopped();
+        reports.push(report);
+        if is_stopped {
+            return Ok(reports);
+        }
+    }
+    reports.push(school.train(Stage { name: "finetune", recipe: main, past: &past, save_every })?);
+    Ok(reports)
+}
+
+/// Refuses data that the model has no use for.
+fn must_suit(setup: &Setup, raw: &Raw, seq_len: usize) -> Answer<()> {
+    match (setup.has_encoder(), raw.is_aligned()) {
+        (true, false) => {
+            return Err(Failure::Usage(
+                "the model is an encoder-decoder: give --source and --target, not --text".into(),
+            ));
+        }
+        (false, true) => {
+            return Err(Failure::Usage("the model has no encoder: give --text, not --source and --target".into()));
+        }
+        _ => {}
+    }
+    if setup.shape.positions != Positions::Rotary && seq_len > setup.max_len {
+        let known = setup.max_len;
+        return Err(Failure::Usage(format!(
+            "--seq-len {seq_len}: the model knows {known} positions; give at most {known}"
+        )));
+    }
+    Ok(())
+}

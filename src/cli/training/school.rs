@@ -1,0 +1,190 @@
+//! One stage of a training, from the first update to the answer: logged, kept, told.
+
+use candle_core::Device;
+
+use super::{args::TrainArgs, data::Data, folder::Folder};
+use crate::{
+    checkpoint::{Description, Tokenizer},
+    cli::{Answer, Failure, args::Talk, run, stop},
+    measure::MonotonicClock,
+    params::Params,
+    progress::TrainProgress,
+    report::Listing,
+    sweep::nine_digits,
+    train::{
+        Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog,
+        Trained, Trainer, Validated,
+    },
+};
+
+/// A model in training and all that belongs to it.
+pub(super) struct School<'a> {
+    /// The model.
+    pub(super) network: &'a dyn Network,
+    /// Its parameters.
+    pub(super) params: &'a Params,
+    /// What it is when it is written.
+    pub(super) description: &'a Description,
+    /// Its tokenizer.
+    pub(super) tokenizer: &'a Tokenizer,
+    /// What it learns.
+    pub(super) data: &'a Data,
+    /// Where it is written.
+    pub(super) folder: &'a Folder,
+    /// How much is said.
+    pub(super) talk: Talk,
+}
+
+/// One stage.
+pub(super) struct Stage<'a> {
+    /// Name of its files.
+    pub(super) name: &'static str,
+    /// Settings.
+    pub(super) recipe: Recipe,
+    /// What came before it, so that another past is another training.
+    pub(super) past: &'a str,
+    /// Updates between two snapshots.
+    pub(super) save_every: u64,
+}
+
+/// What came of a stage.
+pub(super) struct Report {
+    stage: &'static str,
+    progress: Progress,
+    first: Option<f64>,
+    is_perplexity: bool,
+    ended: Ended,
+}
+
+impl Report {
+    /// Whether the user asked to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.ended == Ended::Stopped
+    }
+}
+
+/// The recipe that options ask for; `lr` where none is given.
+pub(super) fn recipe(args: &TrainArgs, trained: Trained, lr: f64) -> Answer<Recipe> {
+    let recipe = Recipe {
+        objective: Objective::NextToken,
+        trained,
+        schedule: Schedule {
+            peak: args.lr.unwrap_or(lr),
+            warmup: args.warmup.unwrap_or(args.steps / 10),
+            decay: args.schedule,
+            steps: args.steps,
+        },
+        accumulate: args.accumulate,
+        clip: (args.clip != 0.0).then_some(args.clip),
+        weight_decay: args.weight_decay,
+        beta2: 0.98,
+        dropout: args.dropout,
+        label_smoothing: args.label_smoothing,
+        validate_every: args.validate_every,
+        seed: args.seed,
+    };
+    recipe.check().map_err(Failure::Usage)?;
+    Ok(recipe)
+}
+
+impl School<'_> {
+    /// Trains; goes on where the stage has a state.
+    pub(super) fn train(&self, stage: Stage<'_>) -> Answer<Report> {
+        let Stage { name, recipe, past, save_every } = stage;
+        let is_perplexity = recipe.objective == Objective::NextToken;
+        let vars = self.params.vars().iter().filter(|(name, _)| recipe.trained.includes(name));
+        let vars = vars.map(|(name, var)| (name.clone(), var.clone())).collect();
+        let setup = &self.description.setup;
+        let model = xxhash_rust::xxh3::xxh3_64(format!("{setup:?}").as_bytes());
+        let identity = format!("{}, model {model:016x}{past}", self.data.name);
+        let task = Task {
+            network: self.network,
+            vars: &vars,
+            lessons: self.data.lessons.as_ref(),
+            held_out: &self.data.held_out,
+            identity: &identity,
+        };
+        let mut trainer = Trainer::new(task, recipe)?;
+        let (state, log) = (self.folder.state(name), self.folder.log(name));
+        let goes_on = self.folder.has(name);
+        if goes_on {
+            trainer.resume(&state)?;
+        }
+        let log = if goes_on { TrainLog::resume(&log, trainer.progress().step)? } else { TrainLog::begin(&log)? };
+        let progress = TrainProgress::new(run::manner(self.talk));
+        let progress = if is_perplexity { progress } else { progress.of_distances() };
+        let mut listeners = Listeners { log, progress, school: self, first: None };
+        let mut around = Surroundings {
+            clock: &MonotonicClock::default(),
+            stop: &stop::asked,
+            listener: &mut listeners,
+            snapshots: Some((&state, save_every)),
+        };
+        let ended = trainer.run(&mut around)?;
+        Ok(Report { stage: name, progress: trainer.progress(), first: listeners.first, is_perplexity, ended })
+    }
+
+    /// Writes the model as it is now.
+    pub(super) fn keep(&self) -> anyhow::Result<()> {
+        Ok(self.description.save(self.folder.root(), self.params, Some(self.tokenizer))?)
+    }
+}
+
+/// The log hears first, then the best model is kept, then people are told.
+struct Listeners<'a> {
+    log: TrainLog,
+    progress: TrainProgress,
+    school: &'a School<'a>,
+    first: Option<f64>,
+}
+
+impl Listener for Listeners<'_> {
+    fn on_event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
+        self.log.on_event(event)?;
+        match event {
+            TrainEvent::Validated(Validated { step: 0, loss, .. }) => self.first = Some(*loss),
+            TrainEvent::Validated(Validated { improved: true, .. }) => self.school.keep()?,
+            _ => {}
+        }
+        self.progress.on_event(event)
+    }
+}
+
+/// What all stages came to.
+pub(super) fn answer_of(reports: &[Report]) -> Listing {
+    let mut list = Listing::new(&[
+        "stage",
+        "steps",
+        "tokens",
+        "train_s",
+        "tokens_per_s",
+        "loss_before",
+        "loss",
+        "perplexity_before",
+        "perplexity",
+        "best_step",
+    ]);
+    for Report { stage, progress, first, is_perplexity, .. } in reports {
+        let Progress { step, tokens, seconds, best_loss, best_step } = *progress;
+        let digits = |x: Option<f64>| x.map(nine_digits);
+        let perplexity = |loss: Option<f64>| digits(loss.filter(|_| *is_perplexity).map(f64::exp));
+        list.push(vec![
+            (*stage).into(),
+            step.into(),
+            tokens.into(),
+            ((seconds * 10.0).round() / 10.0).into(),
+            (seconds > 0.0).then(|| (tokens as f64 / seconds).round()).into(),
+            digits(*first).into(),
+            digits(best_loss).into(),
+            perplexity(*first).into(),
+            perplexity(best_loss).into(),
+            best_step.into(),
+        ]);
+    }
+    list
+}
+
+/// Trainings are in f32 on the CPU.
+pub(super) fn device() -> Device {
+    Device::Cpu
+}

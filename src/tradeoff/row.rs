@@ -1,0 +1,234 @@
+//! The file of a tradeoff: one row per model and context depth, so that what is plotted is what is written.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::run::Run;
+
+/// Raised by a change of meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One model at one depth. What could not be had is empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Of these columns.
+    pub schema_version: u32,
+    /// Name of the profile.
+    pub profile: String,
+    /// Hash of profile and data: rows of one tradeoff share it.
+    pub profile_id: String,
+    /// Task.
+    pub task: String,
+    /// Self-attention of the swapped layers.
+    pub variant: String,
+    /// Their cross-attention.
+    pub cross_variant: Option<String>,
+    /// Which layers are swapped.
+    pub layers: String,
+    /// How the model came to be.
+    pub way: String,
+    /// Seed.
+    pub seed: u64,
+    /// Numbers in the model.
+    pub parameters: u64,
+    /// Updates of this model itself.
+    pub train_steps: u64,
+    /// Targets that it learned from itself.
+    pub train_tokens: u64,
+    /// The same and what the model it was made of had learned from, where that is known.
+    pub total_tokens: Option<u64>,
+    /// Seconds of updating, of this model itself.
+    pub train_s: f64,
+    /// Mean cross-entropy on what is held out, nats per target.
+    pub loss: f64,
+    /// Its exponential.
+    pub perplexity: f64,
+    /// Share of targets that were the most likely token.
+    pub accuracy: f64,
+    /// Targets that were held out.
+    pub held_out_tokens: u64,
+    /// Of greedy translations (`pairs`).
+    pub bleu: Option<f64>,
+    /// How that was scored.
+    pub bleu_signature: Option<String>,
+    /// Sequences decoded at once.
+    pub decode_batch: usize,
+    /// Tokens of context before the decoded ones.
+    pub decode_len: usize,
+    /// Over all sequences.
+    pub decode_tokens_per_s: f64,
+    /// State of one sequence there.
+    pub state_bytes: u64,
+    /// Version of the program.
+    pub build_version: String,
+    /// Its commit.
+    pub build_commit: Option<String>,
+    /// Model of the CPU.
+    pub cpu_info: String,
+    /// Threads.
+    pub n_threads: usize,
+    /// When the model was done, RFC 3339.
+    pub test_time: String,
+}
+
+impl Row {
+    fn is_of(&self, run: &Run) -> bool {
+        self.variant == run.variant.to_string()
+            && self.cross_variant == run.cross.as_ref().map(ToString::to_string)
+            && self.layers == run.layers.to_string()
+            && (self.way.as_str(), self.seed) == (run.way.as_str(), run.seed)
+    }
+}
+
+/// The file.
+pub struct Rows {
+    path: PathBuf,
+    rows: Vec<Row>,
+}
+
+impl Rows {
+    /// A new file.
+    ///
+    /// # Errors
+    /// Where there is one, unless it may be overwritten.
+    pub fn begin(path: &Path, force: bool) -> anyhow::Result<Self> {
+        if path.exists() && !force {
+            let name = path.display();
+            anyhow::bail!(
+                "{name} exists; give another name, --resume {name} to continue it, or --force to overwrite it"
+            );
+        }
+        let rows = Self { path: path.to_owned(), rows: Vec::new() };
+        rows.rewrite()?;
+        Ok(rows)
+    }
+
+    /// Goes on with a file of the same tradeoff; models that are not there at every depth are left out.
+    ///
+    /// # Errors
+    /// Where it is no such file, or of another tradeoff.
+    pub fn resume(path: &Path, profile_id: &str, depths: usize) -> anyhow::Result<Self> {
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
+        let mut rows: Vec<Row> = Vec::new();
+        let header = reader.headers()?.clone();
+        let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>()?;
+        let last = records.len().saturating_sub(1);
+        for (i, record) in records.iter().enumerate() {
+            match record.deserialize::<Row>(Some(&header)) {
+                Ok(row) => rows.push(row),
+                // The last row may have been cut off in writing.
+                Err(_) if i == last && record.len() < header.len() => {}
+                Err(e) => anyhow::bail!("{}: row {}: {e}", path.display(), i + 1),
+            }
+        }
+        if let Some(other) = rows.iter().find(|row| row.profile_id != profile_id) {
+            let (path, then) = (path.display(), &other.profile_id);
+            anyhow::bail!(
+                "{path} is of another tradeoff: its profile and data have the id {then}, these have {profile_id}"
+            );
+        }
+        let whole = |row: &Row| rows.iter().filter(|other| same_model(row, other)).count() == depths;
+        let rows = rows.iter().filter(|row| whole(row)).cloned().collect();
+        let rows = Self { path: path.to_owned(), rows };
+        rows.rewrite()?;
+        Ok(rows)
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn all(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Whether that model is done.
+    #[must_use]
+    pub fn has(&self, run: &Run) -> bool {
+        self.rows.iter().any(|row| row.is_of(run))
+    }
+
+    /// Appends the rows of one model and flushes.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn append(&mut self, rows: Vec<Row>) -> anyhow::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(&self.path)?;
+        file.write_all(&csv_of(&rows, false)?)?;
+        file.flush()?;
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    fn rewrite(&self) -> anyhow::Result<()> {
+        let mut bytes = csv_of(&self.rows, true)?;
+        if self.rows.is_empty() {
+            // The header is written with the first row, and here there is none.
+            let header = csv_of(&[Row::default()], true)?;
+            bytes = header.split_inclusive(|b| *b == b'\n').next().unwrap_or_default().to_vec();
+        }
+        Ok(fs::write(&self.path, bytes)?)
+    }
+}
+
+fn same_model(a: &Row, b: &Row) -> bool {
+    let key =
+        |row: &Row| (row.variant.clone(), row.cross_variant.clone(), row.layers.clone(), row.way.clone(), row.seed);
+    key(a) == key(b)
+}
+
+fn csv_of(rows: &[Row], header: bool) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().has_headers(header).from_writer(Vec::new());
+    rows.iter().try_for_each(|row| writer.serialize(row))?;
+    Ok(writer.into_inner()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tradeoff::Way;
+
+    fn run(seed: u64) -> Run {
+        let variant = "t2r:32".parse().unwrap();
+        Run { variant, cross: None, layers: "all".parse().unwrap(), way: Way::Finetuned, seed }
+    }
+
+    fn row(seed: u64, decode_len: usize) -> Row {
+        let (variant, layers, way) = ("t2r:32".to_owned(), "all".to_owned(), "finetuned".to_owned());
+        Row { variant, layers, way, seed, decode_len, profile_id: "p".to_owned(), ..Row::default() }
+    }
+
+    #[test]
+    fn whole_models_are_kept_and_a_torn_row_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.csv");
+        let mut rows = Rows::begin(&path, false).unwrap();
+        assert!(Rows::begin(&path, false).is_err());
+        rows.append(vec![row(0, 16), row(0, 64)]).unwrap();
+        rows.append(vec![row(1, 16)]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 4);
+        fs::write(&path, format!("{text}1,x,p,tex")).unwrap();
+        let rows = Rows::resume(&path, "p", 2).unwrap();
+        assert_eq!(rows.all(), [row(0, 16), row(0, 64)]);
+        assert!(rows.has(&run(0)) && !rows.has(&run(1)));
+        let error = Rows::resume(&path, "q", 2).err().unwrap().to_string();
+        assert!(error.contains("another tradeoff"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_rows_has_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.csv");
+        Rows::begin(&path, false).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("schema_version,profile,profile_id,task,variant,") && text.lines().count() == 1,
+            "{text}"
+        );
+        assert!(Rows::resume(&path, "p", 2).unwrap().all().is_empty());
+    }
+}
