@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Shape, Tensor};
 
-use super::{
-    Weights,
-    error::CheckpointError,
-    family::Place,
-};
+use super::{Weights, error::CheckpointError, family::Place};
 use crate::params::Source;
 
 /// The parameters of one checkpoint.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use tokenizers::{DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
+use tokenizers::{
+    DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+};
 
 use super::error::{CheckpointError, Result};
 
@@ -124,14 +126,8 @@ impl Tokenizer {
     }
 }
 
-type Stream<'a> = DecodeStream<
-    'a,
-    ModelWrapper,
-    NormalizerWrapper,
-    PreTokenizerWrapper,
-    PostProcessorWrapper,
-    DecoderWrapper,
->;
+type Stream<'a> =
+    DecodeStream<'a, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// The text of ids that come one by one, in pieces that are whole characters.
 pub struct TextStream<'a> {

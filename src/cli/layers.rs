@@ -73,7 +73,9 @@ fn variable_of(name: &str) -> String {
 /// A setting that is not one would be silently without effect.
 fn refuse_unknown(mut variables: impl Iterator<Item = String>) -> Answer<()> {
     let known: Vec<String> = field_names().chain(["profile"]).map(variable_of).collect();
-    match variables.find(|v| v.starts_with("T2R_") && !known.contains(v)) {
+    // Cargo hands a program what its build script has set.
+    let is_setting = |v: &str| v.starts_with("T2R_") && !v.starts_with("T2R_BUILD_");
+    match variables.find(|v| is_setting(v) && !known.contains(v)) {
         None => Ok(()),
         Some(unknown) => {
             let hint = nearest(&unknown, known.iter().map(String::as_str));
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn a_variable_that_is_no_setting_is_refused() {
         let refused = |name: &str| refuse_unknown(["PATH", name].into_iter().map(str::to_owned)).is_err();
-        assert!(!refused("T2R_SEQ_LEN") && !refused("T2R_PROFILE") && !refused("T2RX"));
+        assert!(!refused("T2R_SEQ_LEN") && !refused("T2R_PROFILE") && !refused("T2RX") && !refused("T2R_BUILD_COMMIT"));
         let error = refuse_unknown(["T2R_ROUDNS".to_owned()].into_iter());
         assert!(matches!(error, Err(Failure::Usage(m)) if m.contains("did you mean 'T2R_ROUNDS'")));
     }

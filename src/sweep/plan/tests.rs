@@ -90,7 +90,7 @@ fn what_cannot_be_is_refused_with_the_way_out() {
     assert!(refusal("[defaults]\nn_heads=7").contains("not a multiple of n_heads 7"));
     assert!(refusal("[defaults]\nworkload='decode'\npositions='rotary'\nhead_dim=63").contains("odd"));
     assert!(refusal("[defaults]\ncausal=false").contains("forward alone"));
-    assert!(refusal("[defaults]\nworkload='forward'\nvariants='window:4'\ncausal=false").contains("looks back"));
+    assert!(refusal("[defaults]\nworkload='forward'\nvariants='window:4'\ncausal=false").contains("is causal"));
     assert!(refusal("[defaults]\nvariants='softmx'").contains("'softmax'"));
     assert!(refusal("[defaults]\nvariants=[]").contains("empty"));
     assert!(refusal("[defaults]\nseq_len=18446744073709551615").contains("mistyped"));
