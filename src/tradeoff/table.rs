@@ -88,7 +88,7 @@ mod tests {
         };
         let rows = [row(0, 16, 10.0), row(0, 64, 10.0), row(1, 16, 12.0), row(1, 64, 12.0)];
         let csv = table(&rows).render(Format::Csv).unwrap();
-        assert_eq!(csv.lines().nth(1), Some("t2r:32,,all,finetuned,2,11.0,2.0,0.0,,0,0,0.0,64,0.0,64"));
+        assert_eq!(csv.lines().nth(1), Some("t2r:32,,all,finetuned,2,11.0,2.0,0.0,,0,,0.0,64,0.0,64"));
         assert_eq!(csv.lines().count(), 2);
     }
 }
