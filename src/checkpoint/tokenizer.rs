@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use tokenizers::{DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
+use tokenizers::{
+    DecodeStream, decoders::DecoderWrapper, models::ModelWrapper, normalizers::NormalizerWrapper,
+    pre_tokenizers::PreTokenizerWrapper, processors::PostProcessorWrapper,
+};
 
 use super::error::{CheckpointError, Result};
 
@@ -124,14 +127,8 @@ impl Tokenizer {
     }
 }
 
-type Stream<'a> = DecodeStream<
-    'a,
-    ModelWrapper,
-    NormalizerWrapper,
-    PreTokenizerWrapper,
-    PostProcessorWrapper,
-    DecoderWrapper,
->;
+type Stream<'a> =
+    DecodeStream<'a, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// The text of ids that come one by one, in pieces that are whole characters.
 pub struct TextStream<'a> {

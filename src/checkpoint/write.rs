@@ -52,7 +52,7 @@ impl Description {
             let (_, parts) = parts.entry(place.tensor).or_insert_with(|| (place.transposed, BTreeMap::new()));
             parts.insert(place.part.0, tensor);
         }
-        let whole = |(name, (transposed, parts)): (String, (bool, BTreeMap<usize, Tensor>))| {
+        let whole = |(name, (transposed, parts)): (String, (bool, BTreeMap<usize, Tensor>))| -> candle_core::Result<_> {
             let parts: Vec<Tensor> = parts.into_values().collect();
             let tensor = Tensor::cat(&parts, 0)?;
             let tensor = if transposed { tensor.t()?.contiguous()? } else { tensor.contiguous()? };

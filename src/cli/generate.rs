@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The options of `generate`.
-#[derive(Debug, Clone, PartialEq, Args)]
+#[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
     /// Checkpoint: a folder, or a .gguf file.
     #[arg(value_name = "CKPT")]
