@@ -15,8 +15,8 @@ use tokenizers::{
 };
 
 use super::{
-    error::{CheckpointError, Result},
-    gguf::{Gguf, first_line, unpanicked},
+    error::{CheckpointError, Result, unpanicked},
+    gguf::{Gguf, first_line},
     tokenizer::Tokenizer,
 };
 
