@@ -147,11 +147,7 @@ fn check_model(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Device) ->
 
 /// The cell's model cut down to what the formula can be evaluated for, with room for `more` tokens than are checked;
 /// sequences and tokens. That of a checkpoint keeps its conventions and gets random weights.
-pub(super) fn small_model(
-    cell: &Cell,
-    checkpoint: Option<&Checkpoint>,
-    more: usize,
-) -> Result<(Setup, usize, usize)> {
+pub(super) fn small_model(cell: &Cell, checkpoint: Option<&Checkpoint>, more: usize) -> Result<(Setup, usize, usize)> {
     // Enough that tokens leave a window, unless it is too wide for the formula.
     let passed = window_of(&cell.variant).map_or(0, |w| w.saturating_add(BEYOND));
     let n = cell.seq_len.min(MODEL_TOKENS.max(if passed > MAX_MODEL_TOKENS { 0 } else { passed }));

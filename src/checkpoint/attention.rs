@@ -53,7 +53,8 @@ pub(super) fn written(setup: &Setup) -> Value {
 pub(super) fn read(keys: Keys<'_>, setup: &mut Setup) -> Result<()> {
     let items = keys.list("layers")?;
     if items.len() != setup.layers.len() {
-        let message = format!("'layers' names the attention of {} layers, expected {}", items.len(), setup.layers.len());
+        let message =
+            format!("'layers' names the attention of {} layers, expected {}", items.len(), setup.layers.len());
         return Err(CheckpointError::invalid(keys.file, message));
     }
     let head_dim = setup.heads.head_dim;

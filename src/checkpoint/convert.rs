@@ -69,9 +69,7 @@ impl fmt::Display for LayerChoice {
         match self {
             Self::Percent(100) => f.pad("all"),
             Self::Percent(percent) => f.pad(&format!("{percent}%")),
-            Self::These(layers) => {
-                f.pad(&layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
-            }
+            Self::These(layers) => f.pad(&layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
         }
     }
 }

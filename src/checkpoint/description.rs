@@ -117,7 +117,10 @@ impl Description {
         let is_plain = self.setup.layers.iter().all(|l| l.own == attention::softmax() && l.cross.is_none());
         if self.family == Family::Own || !is_plain {
             let model_type = config.get("model_type").cloned().unwrap_or_else(|| self.family.as_str().into());
-            config.insert("t2r".to_owned(), json!({ "model_type": model_type, "layers": attention::written(&self.setup) }));
+            config.insert(
+                "t2r".to_owned(),
+                json!({ "model_type": model_type, "layers": attention::written(&self.setup) }),
+            );
             config.insert("model_type".to_owned(), "t2r".into());
             config.insert("architectures".to_owned(), json!(["T2rModel"]));
         }

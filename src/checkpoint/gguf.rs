@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::BufReader,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -13,9 +12,9 @@ use candle_core::{
 };
 
 use super::{
-    description::{Description, SpecialTokens},
-    error::{CheckpointError, Result},
     attention::softmax_layers,
+    description::{Description, SpecialTokens},
+    error::{CheckpointError, Result, unpanicked},
     family::{Family, Place, of_block},
     json::MAX_SIZE,
     llama,
@@ -37,7 +36,8 @@ impl Gguf {
     pub(super) fn open(file: &Path) -> Result<Self> {
         let mut reader = BufReader::new(File::open(file).map_err(|e| CheckpointError::unreadable(file, e))?);
         let damaged = |message: String| CheckpointError::invalid(file, format!("no GGUF file, or damaged: {message}"));
-        let content = unpanicked(|| Content::read(&mut reader)).map_err(damaged)?.map_err(|e| damaged(first_line(&e)))?;
+        let content =
+            unpanicked(|| Content::read(&mut reader)).map_err(damaged)?.map_err(|e| damaged(first_line(&e)))?;
         Ok(Self { file: file.to_owned(), content })
     }
 
@@ -198,11 +198,6 @@ pub(super) fn place(parameter: &str, heads: Heads) -> Option<Place> {
         _ => return None,
     };
     Some(Place { paired_heads, ..Place::of(format!("blk.{layer}.{name}.{kind}")) })
-}
-
-/// The library divides by numbers of the file, so that a damaged one may end it.
-pub(super) fn unpanicked<T>(read: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|_| "its numbers make no sense".to_owned())
 }
 
 /// An error of the tensor library without its backtrace.

@@ -5,18 +5,18 @@ use tokenizers::{
     Tokenizer as Library,
     normalizers::unicode::NFC,
     pre_tokenizers::{
+        PreTokenizerWrapper,
         byte_level::ByteLevel,
         digits::Digits,
         sequence::Sequence,
         split::{Split, SplitPattern},
     },
     tokenizer::SplitDelimiterBehavior,
-    PreTokenizerWrapper,
 };
 
 use super::{
-    error::{CheckpointError, Result},
-    gguf::{Gguf, first_line, unpanicked},
+    error::{CheckpointError, Result, unpanicked},
+    gguf::{Gguf, first_line},
     tokenizer::Tokenizer,
 };
 
@@ -24,7 +24,8 @@ use super::{
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The same with digits one by one (Qwen2).
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// How texts are split before merging, by the names that GGUF files use.
 enum Splitting {
@@ -61,7 +62,8 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer> {
         return Err(CheckpointError::unsupported(file, found, "gpt-2, smollm, llama-bpe or qwen2"));
     };
     refuse_doubles(gguf)?;
-    let mut library = unpanicked(|| Library::from_gguf(&gguf.content)).map_err(wrong)?.map_err(|e| wrong(first_line(&e)))?;
+    let mut library =
+        unpanicked(|| Library::from_gguf(&gguf.content)).map_err(wrong)?.map_err(|e| wrong(first_line(&e)))?;
     let split = |pattern: &str| -> Result<PreTokenizerWrapper> {
         let pattern = SplitPattern::Regex(pattern.to_owned());
         let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|e| wrong(e.to_string()))?;

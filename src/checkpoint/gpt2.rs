@@ -42,10 +42,8 @@ pub(super) fn setup(keys: Keys<'_>) -> Result<Setup> {
         activation,
         tied_output: keys.flag_or("tie_word_embeddings", true)?,
     };
-    let conventions = Conventions {
-        norm_epsilon: keys.number_or("layer_norm_epsilon", 1e-5)?,
-        ..Conventions::usual(activation)
-    };
+    let conventions =
+        Conventions { norm_epsilon: keys.number_or("layer_norm_epsilon", 1e-5)?, ..Conventions::usual(activation) };
     let max_len = match keys.optional_size("n_positions")? {
         Some(n) => n,
         None => keys.optional_size("n_ctx")?.unwrap_or(1024),
@@ -110,11 +108,8 @@ pub(super) fn place(parameter: &str) -> Option<Place> {
 }
 
 fn refuse_unlike(keys: Keys<'_>) -> Result<()> {
-    let unlike = [
-        ("scale_attn_weights", true),
-        ("scale_attn_by_inverse_layer_idx", false),
-        ("add_cross_attention", false),
-    ];
+    let unlike =
+        [("scale_attn_weights", true), ("scale_attn_by_inverse_layer_idx", false), ("add_cross_attention", false)];
     for (key, expected) in unlike {
         if keys.flag_or(key, expected)? != expected {
             let found = format!("'{key}' {}", !expected);

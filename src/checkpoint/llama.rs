@@ -134,7 +134,10 @@ pub(super) fn check_heads(file: &Path, heads: Heads) -> Result<()> {
         return Err(CheckpointError::invalid(file, message));
     }
     if !head_dim.is_multiple_of(2) {
-        return Err(CheckpointError::invalid(file, format!("rotary positions turn pairs: heads of {head_dim} are odd")));
+        return Err(CheckpointError::invalid(
+            file,
+            format!("rotary positions turn pairs: heads of {head_dim} are odd"),
+        ));
     }
     Ok(())
 }

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Shape, Tensor};
 
-use super::{
-    Weights,
-    error::CheckpointError,
-    family::Place,
-};
+use super::{Weights, error::CheckpointError, family::Place};
 use crate::params::Source;
 
 /// The parameters of one checkpoint.
@@ -45,7 +41,7 @@ impl Source for Stored {
             }
         }
         let tensor = weights.read(&place.tensor)?;
-        in_model_layout(&tensor, &place)?.reshape(shape).map(Some)
+        in_model_layout(&tensor, &place)?.reshape(shape.dims()).map(Some)
     }
 }
 

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     attention::{
-        self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, TensorState, has_fused_form, is_merged, reads_inputs,
+        self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, TensorState, has_fused_form, is_merged,
+        reads_inputs,
     },
     kernels::Kernels,
     params::{Init, Params},

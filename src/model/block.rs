@@ -8,11 +8,7 @@ use super::{
     layers::{FeedForward, NormLayer},
     setup::{LayerAttention, Setup},
 };
-use crate::{
-    attention::Mask,
-    kernels::Kernels,
-    params::Params,
-};
+use crate::{attention::Mask, kernels::Kernels, params::Params};
 
 /// One block.
 pub struct Block {
@@ -34,8 +30,7 @@ impl Block {
             None => None,
         };
         let name = |part: &str| format!("{prefix}.{part}");
-        let ffn_norm =
-            NormLayer::new(params, &name("ffn_norm"), shape.norm, conventions.norm_epsilon, shape.d_model)?;
+        let ffn_norm = NormLayer::new(params, &name("ffn_norm"), shape.norm, conventions.norm_epsilon, shape.d_model)?;
         let widths = (shape.d_model, shape.ffn_dim);
         let ffn = FeedForward::new(params, &name("ffn"), shape.activation, widths, conventions.ffn_bias)?;
         Ok(Self { attention, cross, ffn_norm, ffn })

@@ -4,11 +4,7 @@
 use candle_core::Result;
 
 use super::{
-    attention_layer::AttentionLayer,
-    decoder::Decoder,
-    layer_state::LayerState,
-    layers::Projection,
-    session::BlockState,
+    attention_layer::AttentionLayer, decoder::Decoder, layer_state::LayerState, layers::Projection, session::BlockState,
 };
 use crate::{
     attention::{Heads, Token, with_slices},

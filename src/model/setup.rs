@@ -86,8 +86,7 @@ impl Setup {
     }
 
     fn each_attention(&self, change: fn(&Resolved) -> Resolved) -> Self {
-        let layer =
-            |l: &LayerAttention| LayerAttention { own: change(&l.own), cross: l.cross.as_ref().map(change) };
+        let layer = |l: &LayerAttention| LayerAttention { own: change(&l.own), cross: l.cross.as_ref().map(change) };
         Self { layers: self.layers.iter().map(layer).collect(), ..self.clone() }
     }
 

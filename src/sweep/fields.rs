@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use super::quantity::{Bytes, Share, Span, text, words};
 use crate::spec::{
-    Activation, CacheMode, DType, DeviceSpec, Implementation, ModelShape, Norm, Positions, SizeList, VariantSpec, Workload,
+    Activation, CacheMode, DType, DeviceSpec, Implementation, ModelShape, Norm, Positions, SizeList, VariantSpec,
+    Workload,
 };
 
 /// What to run. Every field may be left out: a flag covers the sweep, the sweep covers the defaults, and what nobody
