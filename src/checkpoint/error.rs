@@ -1,6 +1,10 @@
 //! What can be wrong with a checkpoint, said so that one knows which file to look at and for what.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +97,11 @@ impl From<CheckpointError> for candle_core::Error {
     fn from(e: CheckpointError) -> Self {
         Self::wrap(e)
     }
+}
+
+/// Libraries divide by numbers of a file, or take it that it is whole: a damaged one must not end the program.
+pub(super) fn unpanicked<T>(read: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_panic| "its content makes no sense".to_owned())
 }
 
 /// What reading and writing checkpoints answers.

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::BufReader,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +14,7 @@ use candle_core::{
 use super::{
     attention::softmax_layers,
     description::{Description, SpecialTokens},
-    error::{CheckpointError, Result},
+    error::{CheckpointError, Result, unpanicked},
     family::{Family, Place, of_block},
     json::MAX_SIZE,
     llama,
@@ -199,11 +198,6 @@ pub(super) fn place(parameter: &str, heads: Heads) -> Option<Place> {
         _ => return None,
     };
     Some(Place { paired_heads, ..Place::of(format!("blk.{layer}.{name}.{kind}")) })
-}
-
-/// The library divides by numbers of the file, so that a damaged one may end it.
-pub(super) fn unpanicked<T>(read: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|_| "its numbers make no sense".to_owned())
 }
 
 /// An error of the tensor library without its backtrace.

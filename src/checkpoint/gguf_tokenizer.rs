@@ -5,6 +5,7 @@ use tokenizers::{
     PreTokenizerWrapper, Tokenizer as Library,
     normalizers::unicode::NFC,
     pre_tokenizers::{
+        PreTokenizerWrapper,
         byte_level::ByteLevel,
         digits::Digits,
         sequence::Sequence,
@@ -14,8 +15,8 @@ use tokenizers::{
 };
 
 use super::{
-    error::{CheckpointError, Result},
-    gguf::{Gguf, first_line, unpanicked},
+    error::{CheckpointError, Result, unpanicked},
+    gguf::{Gguf, first_line},
     tokenizer::Tokenizer,
 };
 

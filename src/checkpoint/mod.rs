@@ -61,9 +61,9 @@ use crate::{
 };
 use xxhash_rust::xxh3::Xxh3Default;
 
+use self::safetensors::Safetensors;
 use family::Place;
 use gguf::Gguf;
-use safetensors::Safetensors;
 use source::Stored;
 
 /// A checkpoint that was opened: what it says of itself, and where its weights are.

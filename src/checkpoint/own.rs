@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     attention::softmax_layers,
     error::{CheckpointError, Result},
-    json::Keys,
+    json::{Keys, MAX_SIZE},
 };
 use crate::{
     attention::Heads,
@@ -47,7 +47,14 @@ pub(super) fn setup(keys: Keys<'_>) -> Result<Setup> {
         ffn_bias: keys.flag_or("ffn_bias", usual.ffn_bias)?,
     };
     let layers = softmax_layers(keys.file, shape.n_layers)?;
-    Ok(Setup { shape, heads, layers, conventions, max_len: keys.size("max_len")? })
+    let max_len = keys.size("max_len")?;
+    // A table of sines is made, not read, so that no file bounds its size.
+    if shape.positions == Positions::Sinusoidal && max_len.saturating_mul(shape.d_model) > MAX_SIZE {
+        let message =
+            format!("'max_len' {max_len} of width {} would be a table beyond {MAX_SIZE} numbers", shape.d_model);
+        return Err(CheckpointError::invalid(keys.file, message));
+    }
+    Ok(Setup { shape, heads, layers, conventions, max_len })
 }
 
 /// `config.json` of such a model.

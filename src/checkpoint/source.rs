@@ -41,7 +41,7 @@ impl Source for Stored {
             }
         }
         let tensor = weights.read(&place.tensor)?;
-        in_model_layout(&tensor, &place)?.reshape(shape).map(Some)
+        in_model_layout(&tensor, &place)?.reshape(shape.dims()).map(Some)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use tokenizers::{
-    DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    DecodeStream, decoders::DecoderWrapper, models::ModelWrapper, normalizers::NormalizerWrapper,
+    pre_tokenizers::PreTokenizerWrapper, processors::PostProcessorWrapper,
 };
 
-use super::error::{CheckpointError, Result};
+use super::error::{CheckpointError, Result, unpanicked};
 
 /// The file of a folder.
 pub(super) const FILE: &str = "tokenizer.json";
@@ -28,8 +30,11 @@ impl Tokenizer {
     /// Where the file is missing or is no tokenizer.
     pub fn open(file: &Path) -> Result<Self> {
         let bytes = std::fs::read(file).map_err(|e| CheckpointError::unreadable(file, e))?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|e| CheckpointError::invalid(file, format!("not a tokenizer: {e}")))?;
+        let wrong = |message: String| CheckpointError::invalid(file, format!("not a tokenizer: {message}"));
+        // The library ends the program at some JSON that is cut short.
+        serde_json::from_slice::<IgnoredAny>(&bytes).map_err(|e| wrong(e.to_string()))?;
+        let inner = unpanicked(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(wrong)?;
+        let inner = inner.map_err(|e| wrong(e.to_string()))?;
         Self::of(inner, file)
     }
 

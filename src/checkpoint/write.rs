@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
+    fs::{self, File},
+    io,
     path::Path,
 };
 
@@ -52,7 +53,7 @@ impl Description {
             let (_, parts) = parts.entry(place.tensor).or_insert_with(|| (place.transposed, BTreeMap::new()));
             parts.insert(place.part.0, tensor);
         }
-        let whole = |(name, (transposed, parts)): (String, (bool, BTreeMap<usize, Tensor>))| {
+        let whole = |(name, (transposed, parts)): (String, (bool, BTreeMap<usize, Tensor>))| -> candle_core::Result<_> {
             let parts: Vec<Tensor> = parts.into_values().collect();
             let tensor = Tensor::cat(&parts, 0)?;
             let tensor = if transposed { tensor.t()?.contiguous()? } else { tensor.contiguous()? };
@@ -67,6 +68,10 @@ fn replace(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = file.with_file_name(name);
+    let unwritable = |e: io::Error| CheckpointError::unwritable(file, &e);
+    // Who may read a new file is the user's setting; whoever writes may go by a temporary file that nobody else may read.
+    let readers = File::create(&beside).and_then(|file| file.metadata()).map_err(unwritable)?.permissions();
     write(&beside)?;
-    fs::rename(&beside, file).map_err(|e| CheckpointError::unwritable(file, &e))
+    fs::set_permissions(&beside, readers).map_err(unwritable)?;
+    fs::rename(&beside, file).map_err(unwritable)
 }

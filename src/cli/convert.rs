@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The options of `convert`.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
     /// Checkpoint: a folder, or a .gguf file.
     #[arg(value_name = "CKPT")]

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The options of `generate`.
-#[derive(Debug, Clone, PartialEq, Args)]
+#[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
     /// Checkpoint: a folder, or a .gguf file.
     #[arg(value_name = "CKPT")]
@@ -42,13 +42,13 @@ pub(super) struct GenerateArgs {
     #[arg(long)]
     ignore_eos: bool,
     /// 0 takes the likeliest token; otherwise tokens are drawn, the wilder the higher.
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f64,
     /// Draw from so many of the likeliest tokens alone.
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw from the likeliest tokens alone that have this probability together.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]

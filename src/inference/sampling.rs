@@ -108,7 +108,7 @@ mod tests {
         let counts = drawn(settings, &logits, 20_000);
         for (count, p) in counts.iter().zip([0.6, 0.3, 0.1]) {
             // Five standard deviations of a binomial.
-            let deviation = (20_000.0 * p * (1.0 - p) as f64).sqrt();
+            let deviation = f64::sqrt(20_000.0 * p * (1.0 - p));
             assert!((*count as f64 - 20_000.0 * p).abs() < 5.0 * deviation, "{counts:?}");
         }
     }

@@ -22,6 +22,8 @@ pub struct Row {
     pub profile: String,
     /// Hash of profile and data: rows of one tradeoff share it.
     pub profile_id: String,
+    /// Way, layers and seed in a few words.
+    pub label: String,
     /// Task.
     pub task: String,
     /// Self-attention of the swapped layers.
@@ -57,11 +59,11 @@ pub struct Row {
     /// How that was scored.
     pub bleu_signature: Option<String>,
     /// Sequences decoded at once.
-    pub decode_batch: usize,
+    pub batch_size: usize,
     /// Tokens of context before the decoded ones.
-    pub decode_len: usize,
+    pub seq_len: usize,
     /// Over all sequences.
-    pub decode_tokens_per_s: f64,
+    pub tokens_per_s: f64,
     /// State of one sequence there.
     pub state_bytes: u64,
     /// Version of the program.
@@ -196,9 +198,9 @@ mod tests {
         Run { variant, cross: None, layers: "all".parse().unwrap(), way: Way::Finetuned, seed }
     }
 
-    fn row(seed: u64, decode_len: usize) -> Row {
+    fn row(seed: u64, seq_len: usize) -> Row {
         let (variant, layers, way) = ("t2r:32".to_owned(), "all".to_owned(), "finetuned".to_owned());
-        Row { variant, layers, way, seed, decode_len, profile_id: "p".to_owned(), ..Row::default() }
+        Row { variant, layers, way, seed, seq_len, profile_id: "p".to_owned(), ..Row::default() }
     }
 
     #[test]
@@ -226,7 +228,7 @@ mod tests {
         Rows::begin(&path, false).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(
-            text.starts_with("schema_version,profile,profile_id,task,variant,") && text.lines().count() == 1,
+            text.starts_with("schema_version,profile,profile_id,label,task,variant,") && text.lines().count() == 1,
             "{text}"
         );
         assert!(Rows::resume(&path, "p", 2).unwrap().all().is_empty());

@@ -52,11 +52,17 @@ impl Run {
     #[must_use]
     pub fn label(&self) -> String {
         let cross = self.cross.as_ref().map_or_else(String::new, |cross| format!(" × {cross}"));
+        format!("{}{cross} {}", self.variant, self.label_of_way())
+    }
+
+    /// The same without the variant.
+    #[must_use]
+    pub fn label_of_way(&self) -> String {
         let layers = match &self.layers {
             LayerChoice::Percent(100) => String::new(),
-            layers => format!(" {layers}"),
+            layers => format!(" in {layers} of the layers"),
         };
-        format!("{}{cross}{layers} · {} · seed {}", self.variant, self.way, self.seed)
+        format!("{}{layers}, seed {}", self.way, self.seed)
     }
 
     fn spec(&self) -> RowSpec {

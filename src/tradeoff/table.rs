@@ -21,7 +21,7 @@ pub fn table(rows: &[Row]) -> Listing {
         "train_tokens",
         "total_tokens",
         "train_s",
-        "decode_len",
+        "seq_len",
         "tokens_per_s",
         "state_bytes",
     ]);
@@ -34,8 +34,8 @@ pub fn table(rows: &[Row]) -> Listing {
     });
     for of in keys {
         let models: Vec<&Row> = rows.iter().filter(|row| key(row) == of).collect();
-        let deepest = models.iter().map(|row| row.decode_len).max().unwrap_or(0);
-        let one_each: Vec<&Row> = models.into_iter().filter(|row| row.decode_len == deepest).collect();
+        let deepest = models.iter().map(|row| row.seq_len).max().unwrap_or(0);
+        let one_each: Vec<&Row> = models.into_iter().filter(|row| row.seq_len == deepest).collect();
         let Some(first) = one_each.first() else { continue };
         let over = |value: fn(&Row) -> Option<f64>| {
             let values: Vec<f64> = one_each.iter().filter_map(|row| value(row)).collect();
@@ -61,8 +61,8 @@ pub fn table(rows: &[Row]) -> Listing {
             first.train_tokens.into(),
             first.total_tokens.into(),
             round(over(|row| Some(row.train_s)), 1),
-            first.decode_len.into(),
-            round(over(|row| Some(row.decode_tokens_per_s)), 0),
+            first.seq_len.into(),
+            round(over(|row| Some(row.tokens_per_s)), 0),
             first.state_bytes.into(),
         ]);
     }
@@ -76,19 +76,19 @@ mod tests {
 
     #[test]
     fn seeds_are_one_line_and_the_deepest_depth_is_shown() {
-        let row = |seed, decode_len, perplexity| Row {
+        let row = |seed, seq_len, perplexity| Row {
             variant: "t2r:32".into(),
             layers: "all".into(),
             way: "finetuned".into(),
             seed,
-            decode_len,
+            seq_len,
             perplexity,
             state_bytes: 64,
             ..Row::default()
         };
         let rows = [row(0, 16, 10.0), row(0, 64, 10.0), row(1, 16, 12.0), row(1, 64, 12.0)];
         let csv = table(&rows).render(Format::Csv).unwrap();
-        assert_eq!(csv.lines().nth(1), Some("t2r:32,,all,finetuned,2,11.0,2.0,0.0,,0,0,0.0,64,0.0,64"));
+        assert_eq!(csv.lines().nth(1), Some("t2r:32,,all,finetuned,2,11.0,2.0,0.0,,0,,0.0,64,0.0,64"));
         assert_eq!(csv.lines().count(), 2);
     }
 }

@@ -4,6 +4,7 @@ mod files;
 #[cfg(unix)]
 mod leaving;
 mod listing;
+mod models;
 mod training;
 mod usage;
 

@@ -134,7 +134,7 @@ pub(in crate::cli) struct PretrainArgs {
     #[arg(long, value_name = "FILE", help_heading = "Model", conflicts_with = "vocab_size")]
     pub(in crate::cli) tokenizer: Option<PathBuf>,
     /// Positions: learned, sinusoidal, rotary.
-    #[arg(long, value_name = "KIND", default_value_t = Positions::Sinusoidal, help_heading = "Model")]
+    #[arg(long, value_name = "KIND", default_value_t = Positions::Rotary, help_heading = "Model")]
     pub(in crate::cli) positions: Positions,
     /// Norm: layernorm, rmsnorm.
     #[arg(long, value_name = "KIND", default_value_t = Norm::LayerNorm, help_heading = "Model")]

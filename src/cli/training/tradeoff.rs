@@ -134,8 +134,8 @@ impl Watcher for Telling {
             100.0 * row.accuracy,
             row.train_tokens,
             row.train_s,
-            row.decode_tokens_per_s,
-            row.decode_len,
+            row.tokens_per_s,
+            row.seq_len,
             row.state_bytes,
         ));
     }

@@ -1,0 +1,198 @@
+//! Checkpoints on the command line: eval, generate, convert, and a checkpoint under a run.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::{stderr, stdout, t2r, temp};
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/fixtures").join(name).display().to_string()
+}
+
+#[test]
+fn eval_answers_in_every_form() {
+    let dir = temp();
+    fs::write(dir.path().join("text"), "It is a truth universally acknowledged, that 1813 is a year.").unwrap();
+    let eval = |more: &[&str]| {
+        let llama = fixture("llama");
+        let args: Vec<&str> =
+            ["eval", &llama, "--text", "text", "--window", "8"].into_iter().chain(more.iter().copied()).collect();
+        t2r(dir.path(), &args).success()
+    };
+    let json: Value = serde_json::from_str(&stdout(&eval(&["--format", "json"]))).unwrap();
+    let row = &json[0];
+    let (perplexity, nll) = (row["perplexity"].as_f64().unwrap(), row["nll"].as_f64().unwrap());
+    assert!((perplexity - nll.exp()).abs() < 1e-6 * perplexity);
+    let tokens = row["tokens"].as_u64().unwrap();
+    // One of each eight is not scored.
+    assert_eq!(row["windows"].as_u64().unwrap(), tokens.div_ceil(7));
+    // All bytes are covered: mean nats per token over mean bytes per token, in bits.
+    let scale = (tokens + row["windows"].as_u64().unwrap()) as f64 / 60.0 / std::f64::consts::LN_2;
+    assert!((row["bits_per_byte"].as_f64().unwrap() - nll * scale).abs() < 1e-6);
+    let csv = stdout(&eval(&["--format", "csv", "--max-windows", "2"]));
+    assert!(
+        csv.starts_with("perplexity,nll,tokens,windows,bits_per_byte,tokens_per_s\n") && csv.contains(",14,2,"),
+        "{csv}"
+    );
+    let teacher = fixture("llama");
+    let table = stdout(&eval(&["--teacher", &teacher]));
+    assert!(table.contains("attention_distance") && table.contains("softmax"), "{table}");
+    let json: Value = serde_json::from_str(&stdout(&eval(&["--teacher", &teacher, "--format", "json"]))).unwrap();
+    assert_eq!(json[0]["attention_distance"], serde_json::json!([0.0, 0.0]));
+}
+
+#[test]
+fn generate_writes_text_alone_to_stdout() {
+    let dir = temp();
+    let llama = fixture("llama");
+    let generate = |more: &[&str]| {
+        let args: Vec<&str> = ["generate", &llama, "--max-tokens", "12", "--ignore-eos"]
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect();
+        t2r(dir.path(), &args).success()
+    };
+    let greedy = generate(&["--prompt", "It is"]);
+    assert!(stderr(&greedy).contains("12 tokens in ") && stderr(&greedy).contains("tokens/s"), "{}", stderr(&greedy));
+    assert_eq!(stdout(&greedy), stdout(&generate(&["--prompt", "It is"])));
+    let drawn = |seed: &str| stdout(&generate(&["--prompt", "It is", "--temperature", "1.5", "--seed", seed]));
+    assert_eq!(drawn("1"), drawn("1"));
+    assert_ne!(drawn("1"), drawn("2"));
+    assert!(!stdout(&generate(&[])).is_empty(), "a text may begin with nothing");
+    assert!(!stdout(&generate(&["--prompt", "Hi", "--chat"])).is_empty());
+}
+
+#[test]
+fn a_converted_model_is_used_by_its_path() {
+    let dir = temp();
+    let llama = fixture("llama");
+    let convert =
+        ["convert", &llama, "--to", "t2r", "--feature-dim", "4", "--layers", "1", "-o", "out", "--format", "csv"];
+    let converted = t2r(dir.path(), &convert).success();
+    let rows = stdout(&converted);
+    assert!(rows.starts_with("parameter,origin,tensors,numbers\n"), "{rows}");
+    // 2 key heads of a map of 4 × 10; 2 layers of 32 inputs and 40 outputs.
+    assert!(
+        rows.contains("blocks.*.attention.weight,new,1,80\n") && rows.contains("blocks.*.q.weight,copied,2,2560\n"),
+        "{rows}"
+    );
+    // 2 key heads · 2 · 10 · 4 bytes a token and layer, against 2 · 4 · 11 · 4.
+    let said = stderr(&converted);
+    assert!(said.contains("1 of 2 layers swapped") && said.contains("less from 3 tokens on"), "{said}");
+    let again = t2r(dir.path(), &convert).code(1);
+    assert!(stderr(&again).contains("--force"), "{}", stderr(&again));
+    t2r(dir.path(), &[&convert[..], &["--force"]].concat()).success();
+    fs::write(dir.path().join("text"), "It is a truth universally acknowledged.").unwrap();
+    let eval = t2r(dir.path(), &["eval", "out", "--text", "text", "--teacher", &llama, "--format", "json"]).success();
+    let json: Value = serde_json::from_str(&stdout(&eval)).unwrap();
+    let distances = json[0]["attention_distance"].as_array().unwrap();
+    assert!(distances[0] == 0.0 && distances[1].as_f64().unwrap() > 0.0, "{distances:?}");
+    t2r(dir.path(), &["generate", "out", "--prompt", "It", "--max-tokens", "3"]).success();
+}
+
+#[test]
+fn a_checkpoint_stands_under_whole_model_workloads() {
+    let dir = temp();
+    let llama = fixture("llama");
+    let run = [
+        "--model",
+        &llama,
+        "--profile",
+        "smoke",
+        "--workload",
+        "decode,prefill,generate,attention",
+        "--variants",
+        "softmax,t2r",
+        "--seq-len",
+        "16",
+        "--batch",
+        "1",
+        "--rounds",
+        "1",
+        "--min-block",
+        "1ms",
+        "--threads",
+        "1",
+        "--cache",
+        "warm",
+        "--csv",
+        "-",
+    ];
+    let csv = stdout(&t2r(dir.path(), &run).success());
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let columns = reader.headers().unwrap().clone();
+    let place = |name: &str| columns.iter().position(|c| c == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 8, "{csv}");
+    for row in &rows {
+        let get = |name: &str| &row[place(name)];
+        assert_eq!(
+            (get("status"), get("n_heads"), get("n_kv_heads"), get("head_dim")),
+            ("ok", "4", "2", "10"),
+            "{row:?}"
+        );
+        match get("workload") {
+            "attention" => assert_eq!(get("model"), ""),
+            _ => {
+                assert!(get("model").starts_with("llama@"), "{row:?}");
+                assert_eq!((get("n_layers"), get("d_model"), get("vocab_size")), ("2", "32", "288"));
+            }
+        }
+    }
+}
+
+#[test]
+fn mistakes_with_checkpoints_are_said() {
+    let dir = temp();
+    let (llama, gpt2) = (fixture("llama"), fixture("gpt2"));
+    fs::write(dir.path().join("text"), "Some text.").unwrap();
+    fs::write(dir.path().join("short"), "a").unwrap();
+    fs::write(dir.path().join("bytes"), [b'a', 0xff]).unwrap();
+    let cases: [(&[&str], i32, &str); 14] = [
+        (&["eval", "nowhere", "--text", "text"], 1, "nowhere"),
+        (&["eval", &llama, "--text", "missing"], 1, "missing"),
+        (&["eval", &llama, "--text", "short"], 1, "too few"),
+        (&["eval", &llama, "--text", "bytes"], 1, "byte 1 is not UTF-8"),
+        (&["eval", &llama, "--text", "text", "--window", "1"], 2, "--window 1"),
+        (&["eval", &llama, "--text", "text", "--window", "8", "--stride", "9"], 2, "--stride 9"),
+        (&["eval", &llama, "--text", "text", "--teacher", &gpt2], 1, "another shape"),
+        (&["generate", &llama, "--temperature", "-1"], 2, "--temperature"),
+        (&["generate", &llama, "--top-p", "1.5"], 2, "--top-p 1.5"),
+        (&["convert", &llama, "--to", "t3r", "-o", "out"], 2, "did you mean 't2r'?"),
+        (&["convert", &llama, "--to", "t2r", "--layers", "7", "-o", "out"], 2, "no layer 7"),
+        (&["convert", &llama, "--to", "t2r", "--cross-feature-dim", "4", "-o", "out"], 2, "encoder-decoders"),
+        (&["--model", &llama, "--n-layers", "3", "--dry-run"], 2, "--n-layers"),
+        (&["--model", "nowhere", "--dry-run"], 1, "nowhere"),
+    ];
+    for (args, code, hint) in cases {
+        let refused = t2r(dir.path(), args).code(code);
+        assert!(stderr(&refused).contains(hint), "{args:?}: {}", stderr(&refused));
+    }
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn cells_that_a_checkpoint_cannot_be_are_skipped_with_the_reason() {
+    let dir = temp();
+    let gpt2 = fixture("gpt2");
+    let listed = t2r(
+        dir.path(),
+        &[
+            "list",
+            "cells",
+            "--model",
+            &gpt2,
+            "--workload",
+            "decode,translate",
+            "--seq-len",
+            "8,20",
+            "--n-gen",
+            "2",
+            "--format",
+            "csv",
+        ],
+    );
+    let text = stdout(&listed.success());
+    assert!(text.contains("the model is a language model") && text.contains("the model knows 24 positions"), "{text}");
+}
