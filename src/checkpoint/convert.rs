@@ -21,7 +21,8 @@ pub enum LayerChoice {
 
 impl LayerChoice {
     /// Whether layer `i` of `n`, counted from the bottom, is swapped.
-    fn has(&self, i: usize, n: usize) -> bool {
+    #[must_use]
+    pub fn has(&self, i: usize, n: usize) -> bool {
         match self {
             Self::These(layers) => layers.contains(&i),
             Self::Percent(100) => true,

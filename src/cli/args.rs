@@ -90,7 +90,7 @@ pub(super) enum ListWhat {
 }
 
 /// The form of an answer.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct Form {
     /// Form of the answer: table, json, csv, md.
     #[arg(long, value_name = "FORM", default_value_t)]
