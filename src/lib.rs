@@ -7,6 +7,7 @@ pub mod cli;
 pub mod kernels;
 pub mod measure;
 pub mod model;
+pub mod ops;
 pub mod params;
 pub mod progress;
 pub mod report;

@@ -67,10 +67,7 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let mut session = Session::by(&model, cell.batch_size, capacity, kernels(cell))?;
     session.fill(depth, &layer::tile(cell))?;
     let mut ids = first_ids(cell);
-    let mut step = |session: &mut Session<'_>| -> Result<()> {
-        ids = session.step_greedy(&ids)?;
-        Ok(())
-    };
+    let mut step = |session: &mut Session<'_>| session.advance(&mut ids);
     let mut warm = None;
     if visit.request.first {
         warm = Some(time_tokens(visit, &mut watch, true, 0, || step(&mut session))?);
@@ -120,7 +117,7 @@ pub(super) fn generation(
     let start = clock.now();
     let mut last = start;
     while of.tokens.len() < n && !is_over() {
-        ids = session.step_greedy(&ids)?;
+        session.advance(&mut ids)?;
         let now = clock.now();
         of.tokens.push((now - last).as_nanos() as f64);
         of.reached.push((now - start).as_nanos() as f64);
@@ -142,8 +139,7 @@ pub(super) fn warm_up(
         if session.position() == room {
             session.rewind(0);
         }
-        ids = session.step_greedy(&ids)?;
-        Ok(())
+        session.advance(&mut ids)
     };
     time_tokens(visit, watch, visit.request.first, 0, step)
 }

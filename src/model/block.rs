@@ -43,7 +43,7 @@ impl Block {
         Ok(Self { attention, cross, ffn_norm, ffn })
     }
 
-    /// Whole sequences x (b, n, d_model); differentiable with plain kernels, self-attention alone is fused with others.
+    /// Whole sequences x (b, n, d_model).
     pub(super) fn forward(
         &self,
         x: &Tensor,
@@ -52,25 +52,22 @@ impl Block {
         source: Option<&Encoded>,
         kernels: Kernels,
     ) -> Result<Tensor> {
-        let qkv = self.attention.project(x, rotary)?;
-        let mixed = match kernels {
-            Kernels::Plain => self.attention.attention.forward(&qkv, mask)?,
-            Kernels::Fused(simd) => self.attention.attention.infer(&qkv, mask, simd)?,
-        };
-        let x = self.attention.finish(x, &mixed)?;
+        let qkv = self.attention.project(x, rotary, kernels)?;
+        let mixed = self.attention.attention.forward_by(&qkv, mask, kernels)?;
+        let x = self.attention.finish(x, &mixed, kernels)?;
         let x = match (&self.cross, source) {
             (Some(cross), Some(source)) => {
-                let mixed = cross.attention.read(&cross.queries(&x)?, &cross.absorb(source)?, 0)?;
-                cross.finish(&x, &mixed)?
+                let mixed = cross.over(&x, source, kernels)?;
+                cross.finish(&x, &mixed, kernels)?
             }
             (None, _) => x,
             (Some(_), None) => candle_core::bail!("a block with cross-attention got no source"),
         };
-        self.feed(&x)
+        self.feed(&x, kernels)
     }
 
     /// The feed-forward sub-layer.
-    pub(super) fn feed(&self, x: &Tensor) -> Result<Tensor> {
-        x + self.ffn.forward(&self.ffn_norm.forward(x)?)?
+    pub(super) fn feed(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        x + self.ffn.forward_by(&self.ffn_norm.forward_by(x, kernels)?, kernels)?
     }
 }

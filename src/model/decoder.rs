@@ -105,13 +105,35 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::forward`], and where cross-attention and source are not both there.
     pub fn forward_over(&self, ids: &Tensor, source: Option<&Encoded>) -> Result<Tensor> {
+        self.forward_by(ids, source, Kernels::Plain)
+    }
+
+    /// The same by kernels of choice, differentiable by either.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward_over`], and for fused kernels on anything but f32 on the CPU.
+    pub fn forward_by(&self, ids: &Tensor, source: Option<&Encoded>, kernels: Kernels) -> Result<Tensor> {
+        self.output.forward_by(&self.hidden_by(ids, source, kernels)?, kernels)
+    }
+
+    /// What the output projection makes logits of: (b, n, d_model), normalised.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward_by`].
+    pub fn hidden_by(&self, ids: &Tensor, source: Option<&Encoded>, kernels: Kernels) -> Result<Tensor> {
         let (_, n) = ids.dims2()?;
         let rotary = self.rotary(0, n)?;
         let mut x = self.embed(ids, 0)?;
         for block in &self.blocks {
-            x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source, Kernels::Plain)?;
+            x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source, kernels)?;
         }
-        self.logits(&x)
+        self.final_norm.forward_by(&x, kernels)
+    }
+
+    /// From normalised hidden states to logits; has no bias.
+    #[must_use]
+    pub fn output(&self) -> &Projection {
+        &self.output
     }
 
     /// Embeddings of tokens that stand at `start..`: (b, n, d_model).
@@ -135,8 +157,8 @@ impl Decoder {
         }
     }
 
-    pub(super) fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.output.forward(&self.final_norm.forward(x)?)
+    pub(super) fn logits(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        self.output.forward_by(&self.final_norm.forward_by(x, kernels)?, kernels)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::{AdamW, next_token_loss};
-use crate::model::Decoder;
+use crate::{kernels::Kernels, model::Decoder, ops::{Targets, projected_cross_entropy}};
 
 /// A gradient for every variable, by name.
 pub type Gradients = BTreeMap<String, Tensor>;
@@ -73,8 +73,19 @@ pub fn gradients(loss: &Tensor, vars: &BTreeMap<String, Var>) -> Result<Gradient
 ///
 /// # Errors
 /// [`TrainError`], and what forward and backward refuse.
-pub fn loss_and_gradients(model: &Decoder, vars: &BTreeMap<String, Var>, batch: &Batch) -> Result<(f64, Gradients)> {
-    let loss = next_token_loss(&model.forward(&batch.inputs)?, &batch.targets)?;
+pub fn loss_and_gradients(
+    model: &Decoder,
+    vars: &BTreeMap<String, Var>,
+    batch: &Batch,
+    kernels: Kernels,
+) -> Result<(f64, Gradients)> {
+    let hidden = model.hidden_by(&batch.inputs, None, kernels)?;
+    let loss = match kernels {
+        Kernels::Plain => next_token_loss(&model.output().forward(&hidden)?, &batch.targets)?,
+        Kernels::Fused(simd) => {
+            projected_cross_entropy(&hidden, &model.output().weight, &Targets::mean(&batch.targets)?, simd)?
+        }
+    };
     let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     if !value.is_finite() {
         return Err(TrainError::Loss { value }.into());
@@ -86,10 +97,16 @@ pub fn loss_and_gradients(model: &Decoder, vars: &BTreeMap<String, Var>, batch: 
 ///
 /// # Errors
 /// As [`loss_and_gradients`]; no variable has moved then.
-pub fn step(model: &Decoder, vars: &BTreeMap<String, Var>, optimiser: &mut AdamW, batch: &Batch) -> Result<f64> {
+pub fn step(
+    model: &Decoder,
+    vars: &BTreeMap<String, Var>,
+    optimiser: &mut AdamW,
+    batch: &Batch,
+    kernels: Kernels,
+) -> Result<f64> {
     // The graph and all activations are gone before the update wants memory.
-    let (loss, gradients) = loss_and_gradients(model, vars, batch)?;
-    optimiser.update(vars, &gradients)?;
+    let (loss, gradients) = loss_and_gradients(model, vars, batch, kernels)?;
+    optimiser.update_by(vars, &gradients, kernels)?;
     Ok(loss)
 }
 
