@@ -45,10 +45,13 @@ fn sgemm<'a>(operations: usize) -> Contender<'a> {
 }
 
 /// Forward and backward through the tensor library's graph.
-fn through<'a>(name: &str, attention: Box<dyn Attention>, (batch, n, width): (usize, usize, usize), kernels: Kernels) -> Contender<'a> {
-    let var = |d: usize| {
-        Var::from_vec(numbers(batch * HEADS * n * d), (batch, HEADS, n, d), &Device::Cpu).unwrap()
-    };
+fn through<'a>(
+    name: &str,
+    attention: Box<dyn Attention>,
+    (batch, n, width): (usize, usize, usize),
+    kernels: Kernels,
+) -> Contender<'a> {
+    let var = |d: usize| Var::from_vec(numbers(batch * HEADS * n * d), (batch, HEADS, n, d), &Device::Cpu).unwrap();
     let vars = [var(width), var(width), var(D_HEAD)];
     let call = move || {
         let [q, k, v] = vars.each_ref().map(|var| var.as_tensor().clone());

@@ -1,16 +1,19 @@
 //! Linear attention over any feature map: chunked and differentiable over tensors, recurrent in place on slices.
 
+mod feed;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
+use self::feed::{Fed, Pass};
 use super::{
     Attention, Heads, Mask, Qkv, Recurrent, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
     feature_map::{At, FeatureMap, Features, Rows, Side, SliceMap},
     oracle::Weights,
-    pace::{NOTHING, Pace, log_gate, running_maximum},
+    pace::{NOTHING, Pace},
     softmax::padding,
 };
 use crate::{
-    kernels::{self, Kernels, Simd, for_each_part, linear::Normalizer},
+    kernels::{self, Kernels, for_each_part, linear::Normalizer},
     ops::{Linear, linear_attention, linear_attention_after},
 };
 
@@ -56,45 +59,6 @@ impl LinearAttention {
         Ok((out.reshape((s.batch, self.heads.n_heads, s.n, s.value_dim))?.to_dtype(qkv.v.dtype())?, read.after))
     }
 
-    /// What the fused kernels want of tokens at `start..`. A causal pass goes on from the `level` of the sums before it.
-    fn features(&self, qkv: &Qkv, start: usize, pass: &Pass<'_>, simd: Simd) -> Result<Fed> {
-        let ((batch, h, n, input), source) = (qkv.q.dims4()?, qkv.k.dim(2)?);
-        within(self.map.as_ref(), start + n.max(source))?;
-        let (kv, group, m) = (self.heads.n_kv_heads, self.heads.group(), self.map.feature_dim());
-        let rows = qkv.q.contiguous()?.reshape((batch, kv, group * n, input))?;
-        let kernels = Kernels::Fused(simd);
-        let phi_q = self.map.forward_by(&rows, Side::Query, Rows { start, n }, kernels)?.phi;
-        let Features { phi, log_scale } =
-            self.map.forward_by(&qkv.k, Side::Key, Rows { start, n: source }, kernels)?;
-        let phi_q = phi_q.reshape((batch, h, n, m))?;
-        let still = |phi_k| Ok(Fed { phi_q: phi_q.clone(), phi_k, log_decay: None, level: None });
-        match (self.gated, &qkv.gate, log_scale, pass) {
-            (true, None, ..) => candle_core::bail!("a gated variant got no gate"),
-            (true, Some(gate), ..) => {
-                let (keep, take) = log_gate(gate)?;
-                let phi_k = phi.broadcast_mul(&take.exp()?.unsqueeze(3)?)?;
-                Ok(Fed { phi_q, phi_k, log_decay: Some(keep), level: None })
-            }
-            (false, _, None, _) => still(phi),
-            // The running maximum is a decay of the sums, and a factor of each key.
-            (false, _, Some(scales), Pass::Causal(before)) => {
-                let maxima = running_maximum(&scales)?;
-                let maxima = match before {
-                    Some(before) => maxima.broadcast_maximum(before)?,
-                    None => maxima,
-                };
-                let first = before.map_or_else(|| maxima.narrow(2, 0, 1), |before| Ok(before.clone()))?;
-                let before = Tensor::cat(&[&first, &maxima.narrow(2, 0, source - 1)?], 2)?;
-                let phi_k = phi.broadcast_mul(&(scales - &maxima)?.exp()?.unsqueeze(3)?)?;
-                let level = Some(maxima.narrow(2, source - 1, 1)?);
-                Ok(Fed { phi_q, phi_k, log_decay: Some((before - maxima)?.detach()), level })
-            }
-            (false, _, Some(scales), Pass::Full(lengths)) => {
-                still(phi.broadcast_mul(&against_their_top(scales, lengths.as_deref())?.exp()?.unsqueeze(3)?)?)
-            }
-        }
-    }
-
     /// Sums over a whole source, without its padding: (b, h_kv, m, d_v + 1).
     fn source_sums(&self, k: &Tensor, v: &Tensor, source_lengths: Option<&[usize]>) -> Result<Tensor> {
         let (batch, _, source, _) = k.dims4()?;
@@ -123,25 +87,6 @@ impl LinearAttention {
         let out = normalize(&phi_q.matmul(sums)?, self.map.normalizer())?;
         out.reshape((batch, h, n, sums.dim(D::Minus1)? - 1))?.to_dtype(q.dtype())
     }
-}
-
-/// What a whole pass looks at: all that came before, from sums with a level where features have a scale; or a source
-/// without its padding.
-enum Pass<'a> {
-    Causal(Option<&'a Tensor>),
-    Full(Option<Vec<usize>>),
-}
-
-/// What the fused kernels are fed.
-struct Fed {
-    /// φ(q) (b, h, n, m).
-    phi_q: Tensor,
-    /// φ(k) (b, h_kv, M, m), with the gate's share or its scale in it.
-    phi_k: Tensor,
-    /// Logarithms (b, h_kv, M) of the factors of the sums before each token.
-    log_decay: Option<Tensor>,
-    /// The level of the sums after the last token (b, h_kv, 1).
-    level: Option<Tensor>,
 }
 
 /// Log scales (b, h_kv, M) less the largest of those that are seen; far below it those that are not.
@@ -359,8 +304,7 @@ impl Attention for LinearAttention {
         }
         let fed = self.features(qkv, *position, &Pass::Causal(level.as_ref()), simd)?;
         let (normalizer, log_decay) = (self.map.normalizer(), fed.log_decay.as_ref());
-        let (out, after) =
-            linear_attention_after(sums, &fed.phi_q, &fed.phi_k, &qkv.v, log_decay, normalizer, simd)?;
+        let (out, after) = linear_attention_after(sums, &fed.phi_q, &fed.phi_k, &qkv.v, log_decay, normalizer, simd)?;
         (*sums, *level, *position) = (after, fed.level, *position + s.n);
         Ok(out)
     }

@@ -171,7 +171,10 @@ mod tests {
         let slopes = |of: &Tensor| flat(of.sum_all().unwrap().backward().unwrap().get(&x).unwrap());
         for (x, (keep, take)) in flat(x.as_tensor()).iter().zip(slopes(&keep).iter().zip(&slopes(&take))) {
             let g = 1.0 / (1.0 + (-f64::from(*x)).exp());
-            assert!((f64::from(*keep) - (1.0 - g)).abs() < 1e-6 && (f64::from(*take) + g).abs() < 1e-6, "{x}: {keep} {take}");
+            assert!(
+                (f64::from(*keep) - (1.0 - g)).abs() < 1e-6 && (f64::from(*take) + g).abs() < 1e-6,
+                "{x}: {keep} {take}"
+            );
         }
     }
 

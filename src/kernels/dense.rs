@@ -51,14 +51,7 @@ pub struct NormGradients<'a> {
 
 /// Gradients of [`layer_norm`] (`centred`) or [`rms_norm`] over rows x (rows, width): with x̂ the normalised row, s its
 /// scale and h = gain · g, `dx = s (h − mean h − x̂ mean(h x̂))`, where RMS norm has no mean h.
-pub fn norm_backward(
-    x: &[f32],
-    gain: &[f32],
-    epsilon: f32,
-    centred: bool,
-    grad: &[f32],
-    into: NormGradients<'_>,
-) {
+pub fn norm_backward(x: &[f32], gain: &[f32], epsilon: f32, centred: bool, grad: &[f32], into: NormGradients<'_>) {
     let width = gain.len();
     let n = width as f32;
     for (row, (x, grad)) in x.chunks_exact(width).zip(grad.chunks_exact(width)).enumerate() {

@@ -149,7 +149,11 @@ mod tests {
             let want: Vec<f32> = (0..n * m).map(|at| sum(at / m, at % m)).collect();
             let (a_turned, b_turned) = (turned(&a, k), turned(&b, m));
             let sides = |side: bool| {
-                if side { (Matrix::new(&a_turned, n).transposed(), Matrix::new(&b_turned, k).transposed()) } else { (Matrix::new(&a, k), Matrix::new(&b, m)) }
+                if side {
+                    (Matrix::new(&a_turned, n).transposed(), Matrix::new(&b_turned, k).transposed())
+                } else {
+                    (Matrix::new(&a, k), Matrix::new(&b, m))
+                }
             };
             for side in [false, true] {
                 // A matrix without numbers does not know how many rows it has.

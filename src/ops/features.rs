@@ -87,7 +87,8 @@ impl CustomOp3 for AffineRelu {
             let buffers = [&mut dx[..], &mut dw, &mut db];
             for_each_part(self.parts(), 3 * self.work(), buffers, |i, [dx, dw, db]| {
                 let weight = &weight[i % heads * m * d..][..m * d];
-                let (x, phi, grad) = (&x[i * n * d..][..n * d], &phi[i * n * m..][..n * m], &grad[i * n * m..][..n * m]);
+                let (x, phi, grad) =
+                    (&x[i * n * d..][..n * d], &phi[i * n * m..][..n * m], &grad[i * n * m..][..n * m]);
                 let mut room = vec![0f32; kernel::room_len(m)];
                 kernel::backward(self.simd, (x, phi, grad), self.scale, weight, &mut room, (dx, dw, db));
             });
@@ -162,7 +163,13 @@ impl CustomOp2 for Fourier {
         made(phi, (self.batch, heads, n, 2 * n_draws))
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, phi: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        phi: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let Self { batch, heads, n, d, n_draws, .. } = *self;
         let grad = grad.contiguous()?;
         let mut dx = room(x);

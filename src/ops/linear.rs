@@ -33,7 +33,14 @@ struct Linear {
 }
 
 impl Linear {
-    fn forward(&self, x: &[f32], x_shape: &Shape, weight: &[f32], n_out: usize, bias: &[f32]) -> Result<(CpuStorage, Shape)> {
+    fn forward(
+        &self,
+        x: &[f32],
+        x_shape: &Shape,
+        weight: &[f32],
+        n_out: usize,
+        bias: &[f32],
+    ) -> Result<(CpuStorage, Shape)> {
         let mut dims = x_shape.dims().to_vec();
         let n_in = dims.pop().unwrap_or(1);
         dims.push(n_out);

@@ -118,7 +118,10 @@ struct Keys {
 impl Keys {
     fn apart(packed: &[f32], m: usize) -> Self {
         let rows = packed.chunks_exact(m + 1);
-        Self { phi: rows.clone().flat_map(|row| &row[..m]).copied().collect(), log_decay: rows.map(|row| row[m]).collect() }
+        Self {
+            phi: rows.clone().flat_map(|row| &row[..m]).copied().collect(),
+            log_decay: rows.map(|row| row[m]).collect(),
+        }
     }
 }
 

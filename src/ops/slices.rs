@@ -21,14 +21,15 @@ pub(crate) fn with_slices<const N: usize, T>(
 }
 
 /// Lends the numbers of three tensors for writing; they must not share memory.
-pub(crate) fn with_slices_mut(
-    [a, b, c]: [&Tensor; 3],
-    body: impl FnOnce([&mut [f32]; 3]),
-) -> Result<()> {
-    with_slice_mut(a, |a| with_slice_mut(b, |b| with_slice_mut(c, |c| {
-        body([a, b, c]);
-        Ok(())
-    })))
+pub(crate) fn with_slices_mut([a, b, c]: [&Tensor; 3], body: impl FnOnce([&mut [f32]; 3])) -> Result<()> {
+    with_slice_mut(a, |a| {
+        with_slice_mut(b, |b| {
+            with_slice_mut(c, |c| {
+                body([a, b, c]);
+                Ok(())
+            })
+        })
+    })
 }
 
 fn with_slice_mut(tensor: &Tensor, body: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {

@@ -166,8 +166,7 @@ impl CustomOp3 for Attend {
                     };
                     let out = &out[i * queries * s.value_dim..][..queries * s.value_dim];
                     let stats = &stats[i * queries * 2..][..queries * 2];
-                    let mut scratch =
-                        vec![0f32; softmax_backward::scratch_len(s.group, s.n, s.width, s.value_dim)];
+                    let mut scratch = vec![0f32; softmax_backward::scratch_len(s.group, s.n, s.width, s.value_dim)];
                     let keys = if dk.is_empty() { dk } else { &mut dk[..seen * s.width] };
                     let values = if dv.is_empty() { dv } else { &mut dv[..seen * s.value_dim] };
                     let into = Gradients { q: dq, keys, values };

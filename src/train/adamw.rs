@@ -96,12 +96,7 @@ impl AdamW {
     ///
     /// # Errors
     /// As [`AdamW::update`], and for fused kernels on anything but f32 on the CPU.
-    pub fn update_by(
-        &mut self,
-        vars: &BTreeMap<String, Var>,
-        gradients: &Gradients,
-        kernels: Kernels,
-    ) -> Result<()> {
+    pub fn update_by(&mut self, vars: &BTreeMap<String, Var>, gradients: &Gradients, kernels: Kernels) -> Result<()> {
         let unknown = |name: &&String| !(gradients.contains_key(*name) && self.moments.contains_key(*name));
         if let Some(name) = vars.keys().find(unknown) {
             return Err(TrainError::NoGradient { name: name.clone() }.into());

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::{AdamW, next_token_loss};
-use crate::{kernels::Kernels, model::Decoder, ops::{Targets, projected_cross_entropy}};
+use crate::{
+    kernels::Kernels,
+    model::Decoder,
+    ops::{Targets, projected_cross_entropy},
+};
 
 /// A gradient for every variable, by name.
 pub type Gradients = BTreeMap<String, Tensor>;

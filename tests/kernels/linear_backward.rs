@@ -55,7 +55,9 @@ impl Case {
             };
             let weights: Vec<f64> = (0..if self.causal { i + 1 } else { source }).map(weight).collect();
             let den = norm(weights.iter().sum());
-            (0..d).map(|c| weights.iter().enumerate().map(|(j, w)| w * v[j * d + c]).sum::<f64>() / den).collect::<Vec<_>>()
+            (0..d)
+                .map(|c| weights.iter().enumerate().map(|(j, w)| w * v[j * d + c]).sum::<f64>() / den)
+                .collect::<Vec<_>>()
         };
         (0..n).flat_map(row).collect()
     }
@@ -63,15 +65,19 @@ impl Case {
     fn gradients(self, way: Option<Simd>, inputs: &Inputs, wanted: [bool; 4]) -> [Vec<f32>; 4] {
         let Self { n, source, m, d, causal, normalizer, decays } = self;
         let [phi_q, phi_k, v, logs, grad] = inputs;
-        let [mut dq, mut dk, mut dv, mut dg] = [0, 1, 2, 3].map(|i| vec![0f32; if wanted[i] { inputs[i].len() } else { 0 }]);
+        let [mut dq, mut dk, mut dv, mut dg] =
+            [0, 1, 2, 3].map(|i| vec![0f32; if wanted[i] { inputs[i].len() } else { 0 }]);
         let log_decay = decays.then_some(logs.as_slice());
         let of = Sequence { phi_q, phi_k, v, grad, log_decay, causal, normalizer };
         let into = Gradients { phi_q: &mut dq, phi_k: &mut dk, v: &mut dv, log_decay: &mut dg };
         match way {
             None => linear::backward(of, m, into),
             Some(simd) => {
-                let out: Vec<f32> =
-                    self.outputs([&wide(phi_q), &wide(phi_k), &wide(v), &wide(logs)]).iter().map(|x| *x as f32).collect();
+                let out: Vec<f32> = self
+                    .outputs([&wide(phi_q), &wide(phi_k), &wide(v), &wide(logs)])
+                    .iter()
+                    .map(|x| *x as f32)
+                    .collect();
                 let mut scratch = vec![f32::NAN; linear_backward::scratch_len(n, source, m, d)];
                 linear_backward::backward(simd, of, m, &out, &mut scratch, into);
             }
@@ -131,7 +137,9 @@ fn long_sequences_are_their_plain_twin() {
                 let inputs = case.inputs();
                 let plain = case.gradients(None, &inputs, [true; 4]);
                 for simd in Simd::levels() {
-                    for (i, (got, want)) in case.gradients(Some(simd), &inputs, [true; 4]).iter().zip(&plain).enumerate() {
+                    for (i, (got, want)) in
+                        case.gradients(Some(simd), &inputs, [true; 4]).iter().zip(&plain).enumerate()
+                    {
                         assert_gradient(got, &wide(want), 1e-4, &format!("{simd:?}, {case:?}, {i}"));
                     }
                 }

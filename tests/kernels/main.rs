@@ -57,7 +57,7 @@ fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
 #[track_caller]
 fn assert_gradient(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
-    let scale = want.iter().fold(1e-2f64, |m, x| m.max(x.abs()));
+    let scale = want.iter().fold(0.1f64, |m, x| m.max(x.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let error = (f64::from(*got) - want).abs();
         assert!(error <= tolerance * scale, "{what}: gradient {i} is {got}, not {want}");

@@ -27,7 +27,12 @@ impl Case {
     fn inputs(self) -> [Vec<f32>; 4] {
         let Self { heads, n, source, d, d_v, .. } = self;
         let large = |x: Vec<f32>| x.iter().map(|x| 2.0 * x).collect();
-        [large(numbers(heads * n * d, 1)), large(numbers(source * d, 2)), numbers(source * d_v, 3), numbers(heads * n * d_v, 4)]
+        [
+            large(numbers(heads * n * d, 1)),
+            large(numbers(source * d, 2)),
+            numbers(source * d_v, 3),
+            numbers(heads * n * d_v, 4),
+        ]
     }
 
     /// `Σ grad · out` by the formula.

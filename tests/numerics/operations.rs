@@ -107,7 +107,9 @@ fn norms() {
         check(
             "rms norm",
             &vars[..2],
-            (&|t| norm(&t[0], &t[1], None, 1e-5, simd).unwrap(), &|t| normal(&t[0], false).broadcast_mul(&t[1]).unwrap()),
+            (&|t| norm(&t[0], &t[1], None, 1e-5, simd).unwrap(), &|t| {
+                normal(&t[0], false).broadcast_mul(&t[1]).unwrap()
+            }),
         );
     }
 }
@@ -117,16 +119,8 @@ fn activations_and_heads() {
     let simd = Simd::detect();
     for n in [3, 5000] {
         let vars = [var("gate", &[n, 2]), var("up", &[n, 2])];
-        check(
-            "relu",
-            &vars[..1],
-            (&|t| activation(&t[0], Activation::Relu, simd).unwrap(), &|t| t[0].relu().unwrap()),
-        );
-        check(
-            "gelu",
-            &vars[..1],
-            (&|t| activation(&t[0], Activation::Gelu, simd).unwrap(), &|t| t[0].gelu().unwrap()),
-        );
+        check("relu", &vars[..1], (&|t| activation(&t[0], Activation::Relu, simd).unwrap(), &|t| t[0].relu().unwrap()));
+        check("gelu", &vars[..1], (&|t| activation(&t[0], Activation::Gelu, simd).unwrap(), &|t| t[0].gelu().unwrap()));
         check(
             "swiglu",
             &vars,
@@ -180,7 +174,8 @@ fn the_loss_of_a_projection() {
         let ids: Vec<u32> = (0..batch * n).map(|i| (i * i + 3) as u32 % vocab as u32).collect();
         let ids = Tensor::from_vec(ids, (batch, n), &Device::Cpu).unwrap();
         let vars = [var("x", &[batch, n, d]), var("w", &[vocab, d])];
-        let logits = |t: &[Tensor]| t[0].broadcast_matmul(&t[1].t().unwrap().unsqueeze(0).unwrap().contiguous().unwrap());
+        let logits =
+            |t: &[Tensor]| t[0].broadcast_matmul(&t[1].t().unwrap().unsqueeze(0).unwrap().contiguous().unwrap());
         let fused = |t: &[Tensor]| {
             projected_cross_entropy(&t[0], &t[1], &Targets::mean(&ids).unwrap(), simd).unwrap().reshape(1).unwrap()
         };

@@ -58,7 +58,10 @@ fn every_variant_goes_on_from_its_prompt() {
             for (batch, prompt, more) in [(1, 1, 3), (2, 4, 6), (3, 9, 3), (1, 12, 0)] {
                 for way in ways(&spec) {
                     let error = error(&setup, batch, prompt, more, way);
-                    assert!(error < 1e-4, "{spec} {way:?} {positions} batch {batch} prompt {prompt} + {more}: {error:e}");
+                    assert!(
+                        error < 1e-4,
+                        "{spec} {way:?} {positions} batch {batch} prompt {prompt} + {more}: {error:e}"
+                    );
                 }
             }
         }

@@ -194,7 +194,10 @@ fn block_keys(cell: &Cell, n: usize) -> f64 {
 pub(super) fn working_bytes(cell: &Cell, shape: &ModelShape, n: usize) -> f64 {
     let (width, ffn) = (shape.d_model as f64, shape.ffn_dim as f64);
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    let fused = cell.implementation == Implementation::Fused;
     let attending = match (cell.feature_dim, cell.variant.name.as_str()) {
+        (Some(m), _) if fused => (h + kv) * m as f64 + h * d,
+        (None, _) if fused => h * d,
         (Some(m), _) => map_numbers(cell, m as f64) + 3.0 * h * (d + 1.0),
         (None, "none") => h * d,
         // A cache that rolls takes its tokens one by one.

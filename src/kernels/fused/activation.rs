@@ -131,14 +131,7 @@ fn gate<S: Vectors>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn silu_times_backward(
-    simd: Simd,
-    gate: &[f32],
-    up: &[f32],
-    grad: &[f32],
-    d_gate: &mut [f32],
-    d_up: &mut [f32],
-) {
+pub fn silu_times_backward(simd: Simd, gate: &[f32], up: &[f32], grad: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
     assert!(gate.len() == up.len() && grad.len() == up.len() && d_gate.len() == up.len() && d_up.len() == up.len());
     // First each alone, then times what stands beside it.
     simd.run(SiluSlopes { gate, d_gate, d_up });

@@ -80,7 +80,9 @@ pub fn backward(
 ) {
     let m = room.len() / BLOCK;
     let d = weight.len() / m;
-    assert!(room.len() == BLOCK * m && weight.len() == m * d && phi.len() == x.len() / d * m && grad.len() == phi.len());
+    assert!(
+        room.len() == BLOCK * m && weight.len() == m * d && phi.len() == x.len() / d * m && grad.len() == phi.len()
+    );
     assert!(dx.is_empty() || dx.len() == x.len());
     assert!(dw.is_empty() || dw.len() == weight.len());
     assert!(db.is_empty() || db.len() == m);

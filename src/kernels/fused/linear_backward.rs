@@ -53,7 +53,25 @@ pub fn backward(simd: Simd, of: Sequence<'_>, m: usize, out: &[f32], scratch: &m
     let (rows, scratch) = scratch.split_at_mut(BLOCK * m.max(d));
     let (wide, scratch) = scratch.split_at_mut((d + 1) * m);
     let (narrow, z) = scratch.split_at_mut(m * d);
-    simd.run(Backward { of, n, source, m, d, out, scales, slopes, pairs, decay, values, grads, rows, wide, narrow, z, into });
+    simd.run(Backward {
+        of,
+        n,
+        source,
+        m,
+        d,
+        out,
+        scales,
+        slopes,
+        pairs,
+        decay,
+        values,
+        grads,
+        rows,
+        wide,
+        narrow,
+        z,
+        into,
+    });
 }
 
 struct Backward<'a> {

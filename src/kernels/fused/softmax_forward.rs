@@ -9,8 +9,8 @@ use super::{
     tile::{multiply, multiply_tail},
     vector::{exp, load, map_in_place, maximum, store},
 };
-pub use crate::kernels::softmax::Span;
 use crate::kernels::Simd;
+pub use crate::kernels::softmax::Span;
 
 /// Queries of a tile.
 const ROWS: usize = 6;
