@@ -9,6 +9,7 @@ pub mod inference;
 pub mod kernels;
 pub mod measure;
 pub mod model;
+pub mod ops;
 pub mod params;
 pub mod progress;
 pub mod report;

@@ -71,7 +71,7 @@ fn softmax_forward(case: &str, n: usize) {
             let (q, k, v) = (&q[i * one..][..one], &k[i * one..][..one], &v[i * one..][..one]);
             if fused {
                 let span = Span::Causal { offset: 0, window: None };
-                softmax_forward::forward(simd, q, k, v, (n, D_HEAD), span, scratch, out);
+                softmax_forward::forward(simd, q, k, v, (n, D_HEAD), span, scratch, &mut [], out);
             } else {
                 for (t, (q, out)) in q.chunks(D_HEAD).zip(out.chunks_mut(D_HEAD)).enumerate() {
                     softmax::step(q, &k[..(t + 1) * D_HEAD], &v[..(t + 1) * D_HEAD], out);

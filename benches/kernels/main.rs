@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench talks to people and may panic")]
 
+mod backward;
 mod decode;
 mod forward;
 mod race;
@@ -36,4 +37,5 @@ fn main() {
     println!("{threads} threads; ratios are to the first line of each case");
     decode::run(&runs, threads);
     forward::run(&runs);
+    backward::run(&runs);
 }

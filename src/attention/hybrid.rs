@@ -14,14 +14,15 @@ use super::{
 use crate::kernels::{self, Kernels, for_each_part, linear::Normalizer};
 
 /// `out_i = (Σ_{j in window} a_ij v_j + γ Σ_{j before} φ(q_i)·φ(k_j) v_j) / (Σ_{j in window} a_ij + γ Σ_{j before}
-/// φ(q_i)·φ(k_j))`, a_ij = exp(q_i·k_j/√d − c_i), c_i the window's largest score, γ ≥ 0 learned per query head.
+/// φ(q_i)·φ(k_j))`, a_ij = exp(q_i·k_j/√d − c_i), c_i the window's largest score, γ > 0 learned per query head, as its
+/// logarithm: what were negative would have no gradient back.
 pub struct HybridAttention {
     heads: Heads,
     window: usize,
     map: Box<dyn FeatureMap>,
     scaled: bool,
-    /// (h); below 0 it counts as 0.
-    gamma: Tensor,
+    /// (h).
+    log_gamma: Tensor,
 }
 
 /// The window's share of the denominator is at least 1, so that only features of either sign can bring it near zero.
@@ -35,8 +36,8 @@ fn normalizer(map: Normalizer) -> Normalizer {
 impl HybridAttention {
     /// A layer of these heads, with a window of so many tokens before this map.
     #[must_use]
-    pub fn new(heads: Heads, window: usize, map: Box<dyn FeatureMap>, scaled: bool, gamma: Tensor) -> Self {
-        Self { heads, window, map, scaled, gamma }
+    pub fn new(heads: Heads, window: usize, map: Box<dyn FeatureMap>, scaled: bool, log_gamma: Tensor) -> Self {
+        Self { heads, window, map, scaled, log_gamma }
     }
 
     fn empty(&self, batch: usize, dtype: DType, device: &Device) -> Result<TensorState> {
@@ -109,7 +110,7 @@ impl Attention for HybridAttention {
         let far = causal_sums(&phi_q, &phi_k, &v, &pace, Sums { sums: sums.clone(), level: level.clone() })?;
         let (kv, group) = (self.heads.n_kv_heads, self.heads.group());
         let near = near.reshape((s.batch, kv, group, s.n, s.value_dim + 1))?;
-        let gamma = self.gamma.to_dtype(DType::F32)?.relu()?.reshape((1, kv, group, 1, 1))?;
+        let gamma = self.log_gamma.to_dtype(DType::F32)?.exp()?.reshape((1, kv, group, 1, 1))?;
         let (near, far_sums) = match (far.levels, query_scale) {
             (Some(levels), Some(scale)) => {
                 // The true scale of the features matters here; what is beyond 1 is taken from the window instead.
@@ -142,7 +143,7 @@ impl Attention for HybridAttention {
             normalizer: normalizer(self.map.normalizer()),
             max_len: self.map.max_len(),
             scaled: self.scaled,
-            gamma: to_slice(&self.gamma)?.iter().map(|g| g.max(0.0)).collect(),
+            gamma: to_slice(&self.log_gamma)?.iter().map(|log| log.exp()).collect(),
             window: self.window,
             map: self.map.on_slices(kernels)?,
         }))
@@ -150,7 +151,7 @@ impl Attention for HybridAttention {
 
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {
         let mut all = self.map.parameters();
-        all.push(("gamma", self.gamma.clone()));
+        all.push(("log_gamma", self.log_gamma.clone()));
         all
     }
 }

@@ -1,16 +1,21 @@
 //! Linear attention over any feature map: chunked and differentiable over tensors, recurrent in place on slices.
 
+mod feed;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
+use self::feed::{Fed, Pass};
 use super::{
     Attention, Heads, Mask, Qkv, Recurrent, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
     feature_map::{At, FeatureMap, Features, Rows, Side, SliceMap},
-    infer,
     oracle::Weights,
     pace::{NOTHING, Pace},
     softmax::padding,
 };
-use crate::kernels::{self, Kernels, Simd, for_each_part, linear::Normalizer};
+use crate::{
+    kernels::{self, Kernels, for_each_part, linear::Normalizer},
+    ops::{Linear, linear_attention, linear_attention_after},
+};
 
 /// Tokens whose mutual weights are in memory together in the causal forward.
 pub const CHUNK: usize = 64;
@@ -64,12 +69,7 @@ impl LinearAttention {
             Some(lengths) => Some(padding(lengths, source, k.device())?.reshape((batch, 1, source))?),
         };
         if let Some(scales) = log_scale {
-            let scales = match &seen {
-                None => scales,
-                Some(seen) => scales.broadcast_mul(seen)?.broadcast_add(&seen.affine(-NOTHING, NOTHING)?)?,
-            };
-            let top = scales.max_keepdim(D::Minus1)?;
-            phi = phi.broadcast_mul(&scales.broadcast_sub(&top)?.exp()?.unsqueeze(3)?)?;
+            phi = phi.broadcast_mul(&against_their_top(scales, source_lengths)?.exp()?.unsqueeze(3)?)?;
         }
         if let Some(seen) = seen {
             phi = phi.broadcast_mul(&seen.unsqueeze(3)?)?;
@@ -87,6 +87,19 @@ impl LinearAttention {
         let out = normalize(&phi_q.matmul(sums)?, self.map.normalizer())?;
         out.reshape((batch, h, n, sums.dim(D::Minus1)? - 1))?.to_dtype(q.dtype())
     }
+}
+
+/// Log scales (b, h_kv, M) less the largest of those that are seen; far below it those that are not.
+fn against_their_top(scales: Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
+    let (batch, _, source) = scales.dims3()?;
+    let scales = match lengths {
+        None => scales,
+        Some(lengths) => {
+            let seen = padding(lengths, source, scales.device())?.reshape((batch, 1, source))?;
+            scales.broadcast_mul(&seen)?.broadcast_add(&seen.affine(-NOTHING, NOTHING)?)?
+        }
+    };
+    scales.broadcast_sub(&scales.max_keepdim(D::Minus1)?)
 }
 
 /// Refuses positions that the map does not know.
@@ -259,18 +272,41 @@ impl Attention for LinearAttention {
         Ok(TensorState::Recurrent { sums, level, position: 0 })
     }
 
-    fn infer(&self, qkv: &Qkv, mask: &Mask, simd: Simd) -> Result<Tensor> {
+    fn forward_by(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
+        let Kernels::Fused(simd) = kernels else { return self.forward(qkv, mask) };
         let s = Sizes::of(qkv, self.heads, self.map.input_dim())?;
-        if self.scaled {
-            candle_core::bail!("features with a scale have no fused form over a whole sequence");
-        }
-        within(self.map.as_ref(), s.n.max(s.source))?;
-        match mask {
-            Mask::Causal => s.require_square()?,
+        let (causal, lengths) = match mask {
+            Mask::Causal => {
+                s.require_square()?;
+                (true, None)
+            }
             Mask::Full { .. } if self.gated => return Err(StepError::LooksBackOnly.into()),
-            Mask::Full { .. } => {}
+            Mask::Full { source_lengths } => (false, source_lengths.clone()),
+        };
+        if s.batch == 0 || s.n == 0 || s.source == 0 {
+            return self.forward(qkv, mask);
         }
-        infer::linear(self.heads, self.map.as_ref(), self.gated, qkv, mask, simd)
+        let pass = if causal { Pass::Causal(None) } else { Pass::Full(lengths.clone()) };
+        let Fed { phi_q, phi_k, log_decay, .. } = self.features(qkv, 0, &pass, simd)?;
+        let how = Linear { causal, normalizer: self.map.normalizer(), lengths };
+        linear_attention(&phi_q, &phi_k, &qkv.v, log_decay.as_ref(), how, simd)
+    }
+
+    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, kernels: Kernels) -> Result<Tensor> {
+        let Kernels::Fused(simd) = kernels else { return self.extend(qkv, state) };
+        let s = Sizes::of(qkv, self.heads, self.map.input_dim())?;
+        s.require_square()?;
+        let TensorState::Recurrent { sums, level, position } = state else {
+            return Err(StepError::WrongState.into());
+        };
+        if s.n == 0 || s.batch == 0 {
+            return self.forward(qkv, &Mask::Causal);
+        }
+        let fed = self.features(qkv, *position, &Pass::Causal(level.as_ref()), simd)?;
+        let (normalizer, log_decay) = (self.map.normalizer(), fed.log_decay.as_ref());
+        let (out, after) = linear_attention_after(sums, &fed.phi_q, &fed.phi_k, &qkv.v, log_decay, normalizer, simd)?;
+        (*sums, *level, *position) = (after, fed.level, *position + s.n);
+        Ok(out)
     }
 
     fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>> {

@@ -4,12 +4,10 @@
 mod catalogue;
 pub mod feature_map;
 mod hybrid;
-mod infer;
 mod linear;
 mod none;
 pub mod oracle;
 mod pace;
-mod slices;
 mod softmax;
 mod state;
 mod stepper;
@@ -24,14 +22,13 @@ pub use catalogue::{
 pub use hybrid::HybridAttention;
 pub use linear::{CHUNK, LinearAttention};
 pub use none::NoAttention;
-pub(crate) use slices::with_slices;
 pub use softmax::SoftmaxAttention;
 pub use state::{KvCache, Recurrent, Source, State};
 pub use stepper::{StepError, StepResult, Stepper, Token};
 pub use tensor_state::TensorState;
 
 use crate::{
-    kernels::{Kernels, Simd},
+    kernels::Kernels,
     params::{Init, Params},
     spec::{DType, VariantSpec},
 };
@@ -92,12 +89,34 @@ pub trait Attention: Send + Sync {
     /// On shapes that do not belong together, on a mask the variant has no meaning for, or as the device fails.
     fn forward(&self, qkv: &Qkv, mask: &Mask) -> Result<Tensor>;
 
+    /// The same by kernels of choice. Fused ones are for f32 on the CPU; they are differentiable too.
+    ///
+    /// # Errors
+    /// As `forward`, and for fused kernels where the variant or the device has none.
+    fn forward_by(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Plain => self.forward(qkv, mask),
+            Kernels::Fused(_) => candle_core::bail!("the variant has no fused form over a whole sequence"),
+        }
+    }
+
     /// Causal attention of n more tokens after those in `state`, which then holds them too: prefill for n > 1, a
     /// decode step for n = 1, on any device. (b, h, n, d_v).
     ///
     /// # Errors
     /// As `forward`, and where a KV cache is full.
     fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor>;
+
+    /// The same by kernels of choice; fused ones carry no gradient.
+    ///
+    /// # Errors
+    /// As `extend`, and for fused kernels where the variant or the device has none.
+    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Plain => self.extend(qkv, state),
+            Kernels::Fused(_) => candle_core::bail!("the variant has no fused form over a whole sequence"),
+        }
+    }
 
     /// What cross-attention keeps of a source, made once: keys (b, h_kv, M, ·) and values (b, h_kv, M, d_v) of encoder
     /// outputs, or sums over them; tokens beyond a source's length are left out.
@@ -142,14 +161,6 @@ pub trait Attention: Send + Sync {
     /// If parameters cannot be read back.
     fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>>;
 
-    /// [`forward`](Attention::forward) by fused kernels: f32 on the CPU, without a gradient.
-    ///
-    /// # Errors
-    /// As `forward`, and for variants and devices without a fused form.
-    fn infer(&self, _qkv: &Qkv, _mask: &Mask, _simd: Simd) -> Result<Tensor> {
-        candle_core::bail!("the variant has no fused form over a whole sequence")
-    }
-
     /// Whether the layer wants [`Qkv::gate`].
     fn gated(&self) -> bool {
         false
@@ -176,8 +187,8 @@ pub fn build(resolved: &Resolved, heads: Heads, params: &mut Params, prefix: &st
         (_, Some(window), None) => Ok(Box::new(SoftmaxAttention::window(heads, window))),
         (_, Some(window), Some(entry)) => {
             let map = build_map(resolved, heads, params, prefix)?;
-            let gamma = params.get(&format!("{prefix}.gamma"), heads.n_heads, Init::Constant(1.0))?;
-            Ok(Box::new(HybridAttention::new(heads, window, map, entry.scaled, gamma)))
+            let log_gamma = params.get(&format!("{prefix}.log_gamma"), heads.n_heads, Init::Constant(0.0))?;
+            Ok(Box::new(HybridAttention::new(heads, window, map, entry.scaled, log_gamma)))
         }
         (_, None, Some(entry)) => {
             let map = build_map(resolved, heads, params, prefix)?;

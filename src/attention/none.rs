@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{Attention, Heads, Mask, Qkv, Sizes, State, StepResult, Stepper, TensorState, Token, oracle::Weights};
-use crate::kernels::{Kernels, Simd};
+use crate::kernels::Kernels;
 
 /// `out = 0`: what a layer's residual stream and feed-forward block do alone.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +42,12 @@ impl Attention for NoAttention {
         Ok(TensorState::Empty)
     }
 
-    fn infer(&self, qkv: &Qkv, mask: &Mask, _: Simd) -> Result<Tensor> {
+    fn forward_by(&self, qkv: &Qkv, mask: &Mask, _: Kernels) -> Result<Tensor> {
         self.forward(qkv, mask)
+    }
+
+    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, _: Kernels) -> Result<Tensor> {
+        self.extend(qkv, state)
     }
 
     fn stepper_by(&self, _: Kernels) -> Result<Box<dyn Stepper>> {

@@ -32,11 +32,8 @@ pub(super) struct Chunk {
 impl Pace {
     /// g = sigmoid(x) from pre-activations (b, h_kv, n).
     pub(super) fn gate(x: &Tensor) -> Result<Self> {
-        let x = x.to_dtype(DType::F32)?;
-        // log sigmoid(x) = min(x, 0) − log(1 + exp(−|x|))
-        let small = (x.abs()?.neg()?.exp()? + 1.0)?.log()?;
-        let log_sigmoid = |x: &Tensor| x.neg()?.relu()?.neg()?.sub(&small);
-        Ok(Self::Gate { keep: log_sigmoid(&x)?, take: log_sigmoid(&x.neg()?)? })
+        let (keep, take) = log_gate(x)?;
+        Ok(Self::Gate { keep, take })
     }
 
     /// Tokens `first..first + len`, whose past has `level`.
@@ -63,6 +60,16 @@ impl Pace {
         };
         Ok(Some(Chunk { row: row.unsqueeze(3)?, column: column.unsqueeze(2)?, past: past.unsqueeze(3)?, level }))
     }
+}
+
+/// log g and log(1 − g) of g = sigmoid(x), in f32.
+pub(super) fn log_gate(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let x = x.to_dtype(DType::F32)?;
+    let (nothing, down) = (x.zeros_like()?, x.neg()?);
+    // log sigmoid(x) = min(x, 0) − log(1 + exp(−|x|)). Chosen by cases: the slopes of a relu or a modulus at 0 are anybody's.
+    let above = x.ge(0f32)?;
+    let small = (above.where_cond(&down, &x)?.exp()? + 1.0)?.log()?;
+    Ok((above.where_cond(&nothing, &x)?.sub(&small)?, above.where_cond(&down, &nothing)?.sub(&small)?))
 }
 
 impl Chunk {
@@ -113,7 +120,7 @@ fn upper_triangle(len: usize, device: &Device) -> Result<Tensor> {
 }
 
 /// max_{l≤i} x_l over the last dimension of (b, h_kv, len): doubling the span until it covers all. Carries no gradient.
-fn running_maximum(x: &Tensor) -> Result<Tensor> {
+pub(super) fn running_maximum(x: &Tensor) -> Result<Tensor> {
     let mut x = x.detach();
     let len = x.dim(2)?;
     let mut span = 1;
@@ -155,6 +162,20 @@ mod tests {
         assert!((flat(&chunk.past_at_end().unwrap())[0] - 0.375).abs() < 1e-6);
         let keys = flat(&chunk.keys_at_end().unwrap());
         assert!((keys[0] - 0.125).abs() < 1e-6 && (keys[1] - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_slopes_of_a_gate_are_those_of_its_formula_and_at_zero_too() {
+        let x = candle_core::Var::new(&[[[0f32, -0.0, 1.5, -2.0, 90.0, -90.0]]], &Device::Cpu).unwrap();
+        let (keep, take) = log_gate(x.as_tensor()).unwrap();
+        let slopes = |of: &Tensor| flat(of.sum_all().unwrap().backward().unwrap().get(&x).unwrap());
+        for (x, (keep, take)) in flat(x.as_tensor()).iter().zip(slopes(&keep).iter().zip(&slopes(&take))) {
+            let g = 1.0 / (1.0 + (-f64::from(*x)).exp());
+            assert!(
+                (f64::from(*keep) - (1.0 - g)).abs() < 1e-6 && (f64::from(*take) + g).abs() < 1e-6,
+                "{x}: {keep} {take}"
+            );
+        }
     }
 
     #[test]

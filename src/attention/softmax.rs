@@ -3,10 +3,13 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::{
-    Attention, Heads, KvCache, Mask, Qkv, Sizes, State, StepError, StepResult, Stepper, TensorState, Token, infer,
+    Attention, Heads, KvCache, Mask, Qkv, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
     oracle::Weights,
 };
-use crate::kernels::{Kernels, Simd, for_each_part};
+use crate::{
+    kernels::{Kernels, for_each_part, softmax::Span},
+    ops::{Softmax, softmax_attention},
+};
 
 /// Queries whose scores are in memory together; keeps the scores at block × n instead of n × n.
 const QUERY_BLOCK: usize = 256;
@@ -201,19 +204,12 @@ impl Attention for SoftmaxAttention {
         if s.n == 0 {
             return self.forward(qkv, &Mask::Causal);
         }
-        let capacity = keys.dim(2)?;
         if *rolling {
             let out = self.roll(qkv, keys, values, *seen)?;
             *seen += s.n;
             return Ok(out);
         }
-        if *seen + s.n > capacity {
-            return Err(StepError::CacheFull { capacity }.into());
-        }
-        keys.slice_set(&qkv.k.contiguous()?, 2, *seen)?;
-        values.slice_set(&qkv.v.contiguous()?, 2, *seen)?;
-        let offset = *seen;
-        *seen += s.n;
+        let offset = append(qkv, keys, values, seen)?;
         let (k, v) = (keys.narrow(2, 0, *seen)?, values.narrow(2, 0, *seen)?);
         self.causal(&qkv.q, &k, &v, offset, |sums| sums.mean(v.dtype()))
     }
@@ -224,14 +220,49 @@ impl Attention for SoftmaxAttention {
         TensorState::kv_cache((batch, n_kv_heads, capacity, head_dim), rolling, dtype, device)
     }
 
-    fn infer(&self, qkv: &Qkv, mask: &Mask, simd: Simd) -> Result<Tensor> {
+    fn forward_by(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
+        let Kernels::Fused(simd) = kernels else { return self.forward(qkv, mask) };
         let s = Sizes::of(qkv, self.heads, self.heads.head_dim)?;
-        match mask {
-            Mask::Causal => s.require_square()?,
+        let (span, lengths) = match mask {
+            Mask::Causal => {
+                s.require_square()?;
+                (Span::Causal { offset: 0, window: self.window }, None)
+            }
             Mask::Full { .. } if self.window.is_some() => return Err(StepError::LooksBackOnly.into()),
-            Mask::Full { .. } => {}
+            Mask::Full { source_lengths } => (Span::Full, source_lengths.clone()),
+        };
+        if s.batch == 0 || s.n == 0 || s.source == 0 {
+            return self.forward(qkv, mask);
         }
-        infer::softmax(self.heads, self.window, qkv, mask, simd)
+        softmax_attention(&qkv.q, &qkv.k, &qkv.v, Softmax { span, lengths }, simd)
+    }
+
+    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, kernels: Kernels) -> Result<Tensor> {
+        let Kernels::Fused(simd) = kernels else { return self.extend(qkv, state) };
+        let s = Sizes::of(qkv, self.heads, self.heads.head_dim)?;
+        s.require_square()?;
+        match state {
+            TensorState::KvCache { keys, values, seen, rolling: false } if s.n > 0 => {
+                let offset = append(qkv, keys, values, seen)?;
+                let (k, v) = (keys.narrow(2, 0, *seen)?, values.narrow(2, 0, *seen)?);
+                let span = Span::Causal { offset, window: self.window };
+                softmax_attention(&qkv.q, &k, &v, Softmax { span, lengths: None }, simd)
+            }
+            // A window that rolls from the start: all that it will hold is among the new tokens.
+            TensorState::KvCache { keys, values, seen, rolling: true } if *seen == 0 && s.n > 0 => {
+                let capacity = keys.dim(2)?;
+                let mut t = s.n.saturating_sub(capacity);
+                while t < s.n {
+                    let run = (capacity - t % capacity).min(s.n - t);
+                    keys.slice_set(&qkv.k.narrow(2, t, run)?.contiguous()?, 2, t % capacity)?;
+                    values.slice_set(&qkv.v.narrow(2, t, run)?.contiguous()?, 2, t % capacity)?;
+                    t += run;
+                }
+                *seen = s.n;
+                self.forward_by(qkv, &Mask::Causal, Kernels::Fused(simd))
+            }
+            state => self.extend(qkv, state),
+        }
     }
 
     fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>> {
@@ -249,6 +280,18 @@ fn write_slots(cache: &Tensor, new: &Tensor, position: usize) -> Result<()> {
         cache.slice_set(&new.narrow(2, before_end, n - before_end)?.contiguous()?, 2, 0)?;
     }
     Ok(())
+}
+
+/// Writes new keys and values behind those that a cache holds; where they begin.
+fn append(qkv: &Qkv, keys: &Tensor, values: &Tensor, seen: &mut usize) -> Result<usize> {
+    let (capacity, n) = (keys.dim(2)?, qkv.k.dim(2)?);
+    if *seen + n > capacity {
+        return Err(StepError::CacheFull { capacity }.into());
+    }
+    keys.slice_set(&qkv.k.contiguous()?, 2, *seen)?;
+    values.slice_set(&qkv.v.contiguous()?, 2, *seen)?;
+    *seen += n;
+    Ok(*seen - n)
 }
 
 /// 1 for the tokens of each source, 0 for its padding: (b, source).

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     attention::{self, Attention, Heads, Mask, Qkv, Stepper, TensorState, Token, tensor_dtype},
-    kernels::Kernels,
     measure::{Block, Schedule, sample},
     params::{Init, Params, draw, named_rng},
     spec::Cell,
@@ -119,10 +118,7 @@ fn step_on_slices(
 
 /// The cell's form of the layer over a whole sequence.
 pub(super) fn whole(layer: &dyn Attention, cell: &Cell, qkv: &Qkv, mask: &Mask) -> Result<Tensor> {
-    match kernels(cell) {
-        Kernels::Plain => layer.forward(qkv, mask),
-        Kernels::Fused(simd) => layer.infer(qkv, mask, simd),
-    }
+    layer.forward_by(qkv, mask, kernels(cell))
 }
 
 /// The layer over a whole sequence.

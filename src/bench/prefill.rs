@@ -5,6 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use super::{
     Visiting,
     check::{Checked, compare, dumped, small_model, tolerance, well_conditioned},
+    fused::kernels,
     measured,
     memory::Watch,
     whole_model::{model, random_ids, state_bytes, time_tokens},
@@ -29,7 +30,7 @@ pub(super) fn prefill(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let model = model(cell, n, visit)?;
     let state_bytes = state_bytes(&model, cell.batch_size, n)?;
     let prompt = random_ids(cell, n);
-    let mut session = Session::new(&model, cell.batch_size, n)?;
+    let mut session = Session::by(&model, cell.batch_size, n, kernels(cell))?;
     let call = || {
         greedy(&session.prefill(&prompt)?)?;
         visit.device.synchronize()
@@ -45,7 +46,7 @@ pub(super) fn check(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Devic
     let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
     let model = Decoder::new(&setup, &mut params)?;
     let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;
-    let mut session = Session::new(&model, batch, n)?;
+    let mut session = Session::by(&model, batch, n, kernels(cell))?;
     let first: Vec<u32> = ids.chunks(n).flat_map(|row| &row[..prompt]).copied().collect();
     let mut logits = vec![session.prefill(&first)?];
     for t in prompt..n {

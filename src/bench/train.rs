@@ -7,6 +7,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use super::{
     Visiting,
     check::{Checked, compare, dumped, small_model, tolerance, well_conditioned, worst},
+    fused::kernels,
     measured,
     memory::Watch,
     whole_model::{random_ids, setup, time_tokens, with_weights},
@@ -46,7 +47,7 @@ pub(super) fn train(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let ids = Tensor::from_vec(random_ids(cell, n + 1), (cell.batch_size, n + 1), visit.device)?;
     let batch = Batch::of_sequences(&ids)?;
     let call = || {
-        step(&model, params.vars(), &mut optimiser, &batch)?;
+        step(&model, params.vars(), &mut optimiser, &batch, kernels(cell))?;
         visit.device.synchronize()
     };
     let sampled = time_tokens(visit, &mut watch, visit.request.first, visit.request.samples_per_round, call)?;
@@ -71,16 +72,16 @@ pub(super) fn check(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Devic
         *tensor = tensor.detach().copy()?;
     }
 
-    let logits = model.forward(&examples.inputs)?.detach();
+    let logits = model.forward_by(&examples.inputs, None, kernels(cell))?.detach();
     let tolerance = tolerance(cell.dtype, setup.shape.n_layers);
     let forward = compare(&to_f64(&logits)?, &want.logits, tolerance, |_| want.condition);
 
-    let (_, gradients) = loss_and_gradients(&model, &vars, &examples)?;
+    let (_, gradients) = loss_and_gradients(&model, &vars, &examples, kernels(cell))?;
     let (by_gradient, by_formula) = slopes(cell, &setup, (&ids, &targets), batch, (&before, &gradients))?;
     let slope = compare(&[by_gradient], &[by_formula], tolerance + KINKS, |_| want.condition);
 
     let settings = AdamWSettings::default();
-    AdamW::new(settings, &vars)?.update(&vars, &gradients)?;
+    AdamW::new(settings, &vars)?.update_by(&vars, &gradients, kernels(cell))?;
     let update = check_update(&settings, &vars, &before, &gradients, cell.dtype)?;
 
     let report = worst(worst(forward, slope), update);

@@ -163,7 +163,7 @@ pub(super) fn generation(
     let start = clock.now();
     let mut last = start;
     while of.tokens.len() < n && !is_over() {
-        ids = session.step_greedy(&ids)?;
+        session.advance(&mut ids)?;
         let now = clock.now();
         of.tokens.push((now - last).as_nanos() as f64);
         of.reached.push((now - start).as_nanos() as f64);
@@ -185,8 +185,7 @@ pub(super) fn warm_up(
         if session.position() == positions.end {
             session.rewind(positions.start);
         }
-        ids = session.step_greedy(&ids)?;
-        Ok(())
+        session.advance(&mut ids)
     };
     time_tokens(visit, watch, visit.request.first, 0, step)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::quantized::{gguf_file::Value, tokenizer::TokenizerFromGguf};
 use tokenizers::{
-    PreTokenizerWrapper, Tokenizer as Library,
+    Tokenizer as Library,
     normalizers::unicode::NFC,
     pre_tokenizers::{
         PreTokenizerWrapper,

@@ -7,9 +7,9 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::{Sampler, Sampling};
 use crate::{
-    attention::with_slices,
     kernels::Kernels,
     model::{Decoder, Session},
+    ops::with_slices,
 };
 
 /// What is to be generated.

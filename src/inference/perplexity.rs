@@ -4,9 +4,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::{
-    attention::with_slices,
     kernels::{Kernels, for_each_part},
     model::Decoder,
+    ops::with_slices,
 };
 
 /// How a text is cut up.

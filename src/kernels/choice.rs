@@ -1,7 +1,7 @@
 //! Which form of a kernel runs: the one place where the plain loops and the fused ones are chosen between.
 
 use super::{
-    Simd, features, fused,
+    Simd, dot, features, fused,
     linear::{self, Normalizer},
     softmax,
 };
@@ -60,6 +60,24 @@ impl Kernels {
         match self {
             Self::Plain => features::fourier(x, weight, epsilon, out),
             Self::Fused(simd) => fused::features::fourier(simd, x, weight, epsilon, out),
+        }
+    }
+
+    /// `W x`: `weight` is (out, in), `x` (in), `out` (out).
+    pub fn matrix_vector(self, weight: &[f32], x: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Plain => {
+                out.iter_mut().zip(weight.chunks_exact(x.len())).for_each(|(out, row)| *out = dot(row, x));
+            }
+            Self::Fused(simd) => fused::features::matrix_vector(simd, weight, x, out),
+        }
+    }
+
+    /// [`features::exponentials`].
+    pub fn exponentials(self, x: &mut [f32]) -> (f32, f32) {
+        match self {
+            Self::Plain => features::exponentials(x),
+            Self::Fused(simd) => fused::features::exponentials(simd, x),
         }
     }
 

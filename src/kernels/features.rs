@@ -21,6 +21,13 @@ pub fn fourier(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     }
 }
 
+/// `exp(x_i − max x)` in place of every x; returns the largest x and the sum of what is there then.
+pub fn exponentials(x: &mut [f32]) -> (f32, f32) {
+    let highest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    x.iter_mut().for_each(|x| *x = (*x - highest).exp());
+    (highest, x.iter().sum())
+}
+
 /// `relu(scale · W x + b)` (Kasai et al. 2021, eq. 5): `weight` is (m, d), `bias` and `out` are (m).
 pub fn affine_relu(x: &[f32], scale: f32, weight: &[f32], bias: &[f32], out: &mut [f32]) {
     for ((out, row), b) in out.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {

@@ -1,6 +1,7 @@
-//! One decode step of linear attention for one key and value head: update the state, read it out, in one pass.
+//! Linear attention for one key and value head: a decode step that updates the state and reads it out in one pass, and
+//! the gradients of a whole sequence.
 
-use super::{add_scaled, dot};
+use super::{add_scaled, dot, softmax::row};
 
 /// How the denominator φ(q)·z is kept away from zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +24,19 @@ impl Normalizer {
             Self::SignedClamp(eps) if den < 0.0 => den.min(-eps as f32),
             Self::SignedClamp(eps) => den.max(eps as f32),
         }
+    }
+}
+
+impl Normalizer {
+    /// The derivative of [`Normalizer::apply`]: 0 where the denominator is held, 1 elsewhere.
+    #[must_use]
+    pub fn slope(self, den: f32) -> f32 {
+        let held = match self {
+            Self::AddEpsilon(_) => false,
+            Self::ClampMin(eps) => den < eps as f32,
+            Self::SignedClamp(eps) => den.abs() < eps as f32,
+        };
+        if held { 0.0 } else { 1.0 }
     }
 }
 
@@ -81,6 +95,68 @@ pub fn read_sums(phi_q: &[f32], s: &[f32], z: &[f32], out: &mut [f32]) -> f32 {
 fn decay_and_add(row: &mut [f32], decay: f32, factor: f32, x: &[f32]) {
     for (o, x) in row.iter_mut().zip(x) {
         *o = decay * *o + factor * x;
+    }
+}
+
+/// What a sequence's gradient is made of: features of the queries (n, m) and of the keys (source, m), values
+/// (source, d_v), the gradient (n, d_v) of what came out, and how it came out.
+#[derive(Debug, Clone, Copy)]
+pub struct Sequence<'a> {
+    /// (n, m).
+    pub phi_q: &'a [f32],
+    /// (source, m).
+    pub phi_k: &'a [f32],
+    /// (source, d_v).
+    pub v: &'a [f32],
+    /// (n, d_v).
+    pub grad: &'a [f32],
+    /// Logarithms (n) of the factors that the sums take before each token, where they decay; causal alone.
+    pub log_decay: Option<&'a [f32]>,
+    /// Whether query i sees the keys up to i, or all of them.
+    pub causal: bool,
+    /// Of the denominators.
+    pub normalizer: Normalizer,
+}
+
+/// Where gradients are added to, each in the shape of what it belongs to; an empty one is not wanted.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Of the features of the queries.
+    pub phi_q: &'a mut [f32],
+    /// Of the features of the keys.
+    pub phi_k: &'a mut [f32],
+    /// Of the values.
+    pub v: &'a mut [f32],
+    /// Of the logarithms of the decay.
+    pub log_decay: &'a mut [f32],
+}
+
+/// Adds the gradients of one query head, pair by pair: with `w_ij = exp(Σ_{j<l≤i} log g_l) φ(q_i)·φ(k_j)`, the
+/// denominator `D_i = norm(Σ_j w_ij)` and g_i the gradient of `out_i = Σ_j w_ij v_j / D_i`,
+/// `dw_ij = g_i·v_j / D_i − norm′ g_i·out_i / D_i`, and the rest by the product rule.
+pub fn backward(of: Sequence<'_>, m: usize, mut into: Gradients<'_>) {
+    let (n, source) = (of.phi_q.len() / m, of.phi_k.len() / m);
+    let d = of.grad.len() / n.max(1);
+    for i in 0..n {
+        let (q, grad) = (&of.phi_q[i * m..][..m], &of.grad[i * d..][..d]);
+        let (key, value) = (|j: usize| &of.phi_k[j * m..][..m], |j: usize| &of.v[j * d..][..d]);
+        let seen = if of.causal { i + 1 } else { source };
+        // What lies between a key and the query.
+        let faded = |j: usize| of.log_decay.map_or(1.0, |g| g[j + 1..=i].iter().sum::<f32>().exp());
+        let weight = |j: usize| faded(j) * dot(q, key(j));
+        let sum: f32 = (0..seen).map(weight).sum();
+        let inverse = 1.0 / of.normalizer.apply(sum);
+        let along = (0..seen).map(|j| weight(j) * dot(grad, value(j))).sum::<f32>() * inverse;
+        let of_sum = of.normalizer.slope(sum) * inverse * along;
+        for j in 0..seen {
+            let dw = inverse * dot(grad, value(j)) - of_sum;
+            add_scaled(row(&mut into.v, j, d), inverse * weight(j), grad);
+            add_scaled(row(&mut into.phi_q, i, m), dw * faded(j), key(j));
+            add_scaled(row(&mut into.phi_k, j, m), dw * faded(j), q);
+            if !into.log_decay.is_empty() {
+                into.log_decay[j + 1..=i].iter_mut().for_each(|g| *g += dw * weight(j));
+            }
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! The modules here are plain, portable loops; `fused` holds their faster forms, tested by the same suite.
 
+pub mod activation;
+pub mod adamw;
 mod aligned;
 mod choice;
 pub mod dense;
 pub mod features;
 pub mod fused;
+pub mod gemm;
 pub mod linear;
 mod parallel;
 mod simd;
@@ -14,7 +17,7 @@ pub mod softmax;
 
 pub use aligned::Aligned;
 pub use choice::Kernels;
-pub use parallel::for_each_part;
+pub use parallel::{for_each_chunk, for_each_part, threads};
 pub use simd::Simd;
 
 /// Lanes summed apart, so that the compiler may use vector registers without reordering a sum.

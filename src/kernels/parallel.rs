@@ -79,6 +79,38 @@ fn on_pool(n: usize, work: usize, run: impl Fn(Range<usize>) + Sync) {
     }
 }
 
+/// Cuts equally long buffers into chunks of `length` numbers, the last perhaps shorter, and calls `body(i, chunks)` for
+/// each, on the pool when `work` (numbers touched by the whole loop) is large enough.
+///
+/// # Panics
+/// If `length` is 0 or the buffers are not equally long.
+pub fn for_each_chunk<const B: usize>(
+    buffers: [&mut [f32]; B],
+    length: usize,
+    work: usize,
+    body: impl Fn(usize, [&mut [f32]; B]) + Sync,
+) {
+    assert!(length > 0, "a chunk has at least one number");
+    let total = buffers.first().map_or(0, |buffer| buffer.len());
+    assert!(buffers.iter().all(|buffer| buffer.len() == total), "buffers in chunks are equally long");
+    let shared = buffers.map(|buffer| Shared(buffer.as_mut_ptr(), total));
+    on_pool(total.div_ceil(length), work, |range| {
+        for i in range {
+            let start = i * length;
+            let length = length.min(total - start);
+            // SAFETY: chunk i begins within the buffer, since i is below the number of chunks, and ends with it at the
+            // latest; each i is handed out once, so no two live chunks of a buffer overlap.
+            body(i, shared.map(|Shared(p, _)| unsafe { std::slice::from_raw_parts_mut(p.add(start), length) }));
+        }
+    });
+}
+
+/// Threads of the pool, the caller's among them.
+#[must_use]
+pub fn threads() -> usize {
+    barrier_pool().n_workers() + 1
+}
+
 /// Some neighbouring columns of a row-major matrix, for one thread to write.
 pub(super) struct Columns<'a> {
     /// The first row's first number of these columns.
@@ -99,6 +131,12 @@ impl Columns<'_> {
     /// How many columns.
     pub(super) fn width(&self) -> usize {
         self.start.1
+    }
+
+    /// The first row's first number of these columns, and how many numbers lie from one row to the next: for a library
+    /// that writes the block.
+    pub(super) fn as_mut_ptr(&mut self) -> (*mut f32, usize) {
+        (self.start.0, self.stride)
     }
 
     /// These columns of one row.
@@ -168,6 +206,20 @@ mod tests {
                 });
                 assert!(b.iter().all(|x| *x == 1.0));
                 assert!(a.iter().enumerate().all(|(j, x)| *x == (j / 3) as f32));
+            }
+        }
+    }
+
+    #[test]
+    fn every_chunk_is_visited_once_whatever_the_work() {
+        for work in [0, MIN_PARALLEL_WORK] {
+            for (n, length) in [(0, 3), (1, 3), (9, 3), (10, 3), (1000, 7)] {
+                let mut a = vec![0f32; n];
+                for_each_chunk([&mut a], length, work, |i, [chunk]| {
+                    assert!(chunk.len() == length || (i + 1) * length > n);
+                    chunk.iter_mut().enumerate().for_each(|(j, x)| *x += (i * length + j) as f32);
+                });
+                assert!(a.iter().enumerate().all(|(i, x)| *x == i as f32), "{n} by {length}");
             }
         }
     }

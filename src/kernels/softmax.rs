@@ -1,4 +1,5 @@
-//! One decode step of softmax attention for one key and value head: a single pass over its cache.
+//! Softmax attention for one key and value head: a decode step in a single pass over its cache, and the gradients of a
+//! whole sequence.
 
 use super::{add_scaled, dot};
 
@@ -45,6 +46,103 @@ pub fn sums(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) -> f32 {
         }
     }
     total
+}
+
+/// Which keys a query sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// All.
+    Full,
+    /// Those up to its own position, of which the first query has `offset`, and the last `window` of them.
+    Causal {
+        /// Position of the first query among the keys.
+        offset: usize,
+        /// Keys seen at most, the query's own included.
+        window: Option<usize>,
+    },
+}
+
+impl Span {
+    /// First key that query `i` sees, and the first one after those it sees, of `n_keys`.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(self, i: usize, n_keys: usize) -> (usize, usize) {
+        match self {
+            Self::Full => (0, n_keys),
+            Self::Causal { offset, window } => {
+                let end = offset + i + 1;
+                (end.saturating_sub(window.unwrap_or(end)).min(n_keys), end.min(n_keys))
+            }
+        }
+    }
+
+    /// First query that sees one of the keys `first..first + count`, and the first one after those, of `n` queries.
+    #[inline(always)]
+    #[must_use]
+    pub fn seeing(self, first: usize, count: usize, n: usize) -> (usize, usize) {
+        match self {
+            Self::Full => (0, n),
+            Self::Causal { offset, window } => {
+                let start = first.saturating_sub(offset).min(n);
+                let end = window.map_or(n, |window| (first + count + window - 1).saturating_sub(offset).min(n));
+                (start, end.max(start))
+            }
+        }
+    }
+}
+
+/// What a sequence's gradient is made of: queries (n, d), keys (source, d), values (source, d_v), and the gradient
+/// (n, d_v) of what came out.
+#[derive(Debug, Clone, Copy)]
+pub struct Sequence<'a> {
+    /// (n, d).
+    pub q: &'a [f32],
+    /// (source, d).
+    pub keys: &'a [f32],
+    /// (source, d_v).
+    pub values: &'a [f32],
+    /// (n, d_v).
+    pub grad: &'a [f32],
+}
+
+/// Where gradients are added to, each in the shape of what it belongs to; an empty one is not wanted.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Of the queries.
+    pub q: &'a mut [f32],
+    /// Of the keys.
+    pub keys: &'a mut [f32],
+    /// Of the values.
+    pub values: &'a mut [f32],
+}
+
+/// Adds the gradients of one query head: with p the weights of a query's keys and g the gradient of its output,
+/// `dv_j += p_j g`, `ds_j = p_j (g·v_j − Σ_l p_l g·v_l) / √d`, `dq += ds_j k_j`, `dk_j += ds_j q`.
+pub fn backward(of: Sequence<'_>, (n, d): (usize, usize), span: Span, mut into: Gradients<'_>) {
+    let (n_keys, d_v) = (of.keys.len() / d, of.grad.len() / n.max(1));
+    let scale = 1.0 / (d as f32).sqrt();
+    for i in 0..n {
+        let (q, grad) = (&of.q[i * d..][..d], &of.grad[i * d_v..][..d_v]);
+        let (start, end) = span.of(i, n_keys);
+        let score = |j: usize| scale * dot(q, &of.keys[j * d..][..d]);
+        let maximum = (start..end).map(score).fold(f32::NEG_INFINITY, f32::max);
+        let weight = |j: usize| (score(j) - maximum).exp();
+        let along = |j: usize| dot(grad, &of.values[j * d_v..][..d_v]);
+        let total: f32 = (start..end).map(weight).sum();
+        let mean = (start..end).map(|j| weight(j) * along(j)).sum::<f32>() / total;
+        for j in start..end {
+            let p = weight(j) / total;
+            let ds = scale * p * (along(j) - mean);
+            add_scaled(row(&mut into.values, j, d_v), p, grad);
+            add_scaled(row(&mut into.q, i, d), ds, &of.keys[j * d..][..d]);
+            add_scaled(row(&mut into.keys, j, d), ds, q);
+        }
+    }
+}
+
+/// A row of a matrix, or nothing of an empty one.
+pub(super) fn row<'a>(matrix: &'a mut &mut [f32], i: usize, width: usize) -> &'a mut [f32] {
+    if matrix.is_empty() { matrix } else { &mut matrix[i * width..][..width] }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
         reads_inputs,
     },
     kernels::Kernels,
+    ops,
     params::{Init, Params},
 };
 
@@ -82,32 +83,44 @@ impl AttentionLayer {
     }
 
     /// q, k, v of the residual stream x (b, n, d_model) as (b, heads, n, width), rotated where the model is rotary.
-    pub(super) fn project(&self, x: &Tensor, rotary: Option<&(Tensor, Tensor)>) -> Result<Qkv> {
-        let y = self.norm.forward(x)?;
+    pub(super) fn project(&self, x: &Tensor, rotary: Option<&(Tensor, Tensor)>, kernels: Kernels) -> Result<Qkv> {
+        let y = self.norm.forward_by(x, kernels)?;
         let Heads { n_heads, n_kv_heads, .. } = self.heads;
-        let (q, k) = (by_head(&self.q, &y, n_heads)?, by_head(&self.k, &y, n_kv_heads)?);
+        let (q, k) = (by_head(&self.q, &y, n_heads, kernels)?, by_head(&self.k, &y, n_kv_heads, kernels)?);
         let (q, k) = match rotary {
             Some(tables) => (rotate(&q, tables)?, rotate(&k, tables)?),
             None => (q, k),
         };
         let gate = match &self.gate {
-            Some(gate) => Some(gate.forward(&y)?.transpose(1, 2)?.contiguous()?),
+            Some(gate) => Some(gate.forward_by(&y, kernels)?.transpose(1, 2)?.contiguous()?),
             None => None,
         };
-        Ok(Qkv { q, k, v: by_head(&self.v, &y, n_kv_heads)?, gate })
+        Ok(Qkv { q, k, v: by_head(&self.v, &y, n_kv_heads, kernels)?, gate })
     }
 
     /// Attention over whole sequences, fused where it can be: (b, h, n, d_v).
     pub(super) fn mix(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
-        match kernels {
-            Kernels::Fused(simd) if self.fused => self.attention.infer(qkv, mask, simd),
-            _ => self.attention.forward(qkv, mask),
-        }
+        self.attention.forward_by(qkv, mask, self.possible(kernels))
+    }
+
+    /// These kernels, or plain ones where the variant has no fused form.
+    pub(super) fn possible(&self, kernels: Kernels) -> Kernels {
+        if self.fused { kernels } else { Kernels::Plain }
     }
 
     /// Queries alone, for cross-attention: (b, h, n, width).
     pub(super) fn queries(&self, x: &Tensor) -> Result<Tensor> {
-        by_head(&self.q, &self.norm.forward(x)?, self.heads.n_heads)
+        by_head(&self.q, &self.norm.forward(x)?, self.heads.n_heads, Kernels::Plain)
+    }
+
+    /// Cross-attention of the residual stream x (b, n, d_model) over a source: mixed values (b, h, n, d).
+    pub(super) fn over(&self, x: &Tensor, source: &Encoded, kernels: Kernels) -> Result<Tensor> {
+        let Heads { n_heads, n_kv_heads, .. } = self.heads;
+        let q = by_head(&self.q, &self.norm.forward_by(x, kernels)?, n_heads, kernels)?;
+        let k = by_head(&self.k, &source.hidden, n_kv_heads, kernels)?;
+        let v = by_head(&self.v, &source.hidden, n_kv_heads, kernels)?;
+        let mask = Mask::Full { source_lengths: source.lengths.clone() };
+        self.mix(&Qkv { q, k, v, gate: None }, &mask, kernels)
     }
 
     /// What cross-attention keeps of a source.
@@ -121,28 +134,36 @@ impl AttentionLayer {
     /// What another attention would keep in this one's place.
     pub(super) fn absorb_by(&self, attention: &dyn Attention, source: &Encoded) -> Result<TensorState> {
         let n_kv_heads = self.heads.n_kv_heads;
-        let (k, v) = (by_head(&self.k, &source.hidden, n_kv_heads)?, by_head(&self.v, &source.hidden, n_kv_heads)?);
+        let of = |projection| by_head(projection, &source.hidden, n_kv_heads, Kernels::Plain);
+        let (k, v) = (of(&self.k)?, of(&self.v)?);
         attention.absorb(&k, &v, source.lengths.as_deref())
     }
 
     /// Mixed values (b, h, n, d) through the output projection, onto the residual stream.
-    pub(super) fn finish(&self, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
-        x + self.outwards(mixed)?
+    pub(super) fn finish(&self, x: &Tensor, mixed: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        x + self.outwards(mixed, kernels)?
     }
 
     /// Mixed values (b, h, n, d) through the output projection: (b, n, d_model).
-    pub(super) fn outwards(&self, mixed: &Tensor) -> Result<Tensor> {
+    pub(super) fn outwards(&self, mixed: &Tensor, kernels: Kernels) -> Result<Tensor> {
         let (batch, h, n, d) = mixed.dims4()?;
-        let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((batch, n, h * d))?;
-        self.out.forward(&mixed)
+        let mixed = match kernels {
+            Kernels::Plain => mixed.transpose(1, 2)?.contiguous()?.reshape((batch, n, h * d))?,
+            Kernels::Fused(_) => ops::merge_heads(mixed)?,
+        };
+        self.out.forward_by(&mixed, kernels)
     }
 }
 
 /// A projection of y (b, n, d_model), split into heads: (b, h, n, width).
-fn by_head(projection: &Projection, y: &Tensor, h: usize) -> Result<Tensor> {
+fn by_head(projection: &Projection, y: &Tensor, h: usize, kernels: Kernels) -> Result<Tensor> {
     let (batch, n, _) = y.dims3()?;
     let width = projection.weight.dim(0)? / h;
-    projection.forward(y)?.reshape((batch, n, h, width))?.transpose(1, 2)?.contiguous()
+    let projected = projection.forward_by(y, kernels)?;
+    if let Kernels::Fused(_) = kernels {
+        return ops::split_heads(&projected, h);
+    }
+    projected.reshape((batch, n, h, width))?.transpose(1, 2)?.contiguous()
 }
 
 /// The projection to a gate's pre-activations, one per key head.

@@ -36,7 +36,7 @@ impl Block {
         Ok(Self { attention, cross, ffn_norm, ffn })
     }
 
-    /// Whole sequences x (b, n, d_model); differentiable with plain kernels, self-attention alone is fused with others.
+    /// Whole sequences x (b, n, d_model).
     pub(super) fn forward(
         &self,
         x: &Tensor,
@@ -46,26 +46,26 @@ impl Block {
         kernels: Kernels,
         dropout: &mut Dropout,
     ) -> Result<Tensor> {
-        let qkv = self.attention.project(x, rotary)?;
+        let qkv = self.attention.project(x, rotary, kernels)?;
         let mixed = self.attention.mix(&qkv, mask, kernels)?;
-        let x = (x + dropout.apply(self.attention.outwards(&mixed)?)?)?;
+        let x = (x + dropout.apply(self.attention.outwards(&mixed, kernels)?)?)?;
         let x = match (&self.cross, source) {
             (Some(cross), Some(source)) => {
-                let mixed = cross.attention.read(&cross.queries(&x)?, &cross.absorb(source)?, 0)?;
-                (&x + dropout.apply(cross.outwards(&mixed)?)?)?
+                let mixed = cross.over(&x, source, kernels)?;
+                (&x + dropout.apply(cross.outwards(&mixed, kernels)?)?)?
             }
             (None, _) => x,
             (Some(_), None) => candle_core::bail!("a block with cross-attention got no source"),
         };
-        &x + dropout.apply(self.fed(&x)?)?
+        &x + dropout.apply(self.fed(&x, kernels)?)?
     }
 
     /// The feed-forward sub-layer, on the residual stream.
-    pub(super) fn feed(&self, x: &Tensor) -> Result<Tensor> {
-        x + self.fed(x)?
+    pub(super) fn feed(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        x + self.fed(x, kernels)?
     }
 
-    fn fed(&self, x: &Tensor) -> Result<Tensor> {
-        self.ffn.forward(&self.ffn_norm.forward(x)?)
+    fn fed(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        self.ffn.forward_by(&self.ffn_norm.forward_by(x, kernels)?, kernels)
     }
 }

@@ -96,19 +96,20 @@ impl Decoder {
         self.forward_by(ids, source, Kernels::Plain)
     }
 
-    /// The same by kernels of choice: fused ones carry no gradient, and layers whose variant has no fused form run plain.
+    /// The same by kernels of choice, differentiable by either; layers whose variant has no fused form run plain.
     ///
     /// # Errors
-    /// As [`Decoder::forward_over`], and for fused kernels anywhere but in f32 on the CPU.
+    /// As [`Decoder::forward_over`], and for fused kernels on anything but f32 on the CPU.
     pub fn forward_by(&self, ids: &Tensor, source: Option<&Encoded>, kernels: Kernels) -> Result<Tensor> {
-        self.forward_with(ids, source, kernels, &mut Dropout::none())
+        self.output.forward_by(&self.hidden(ids, source, kernels, &mut Dropout::none())?, kernels)
     }
 
-    /// The same with dropout on the embeddings and on what each sub-layer adds.
+    /// What the output projection makes logits of: (b, n, d_model), normalised; with dropout on the embeddings and on what
+    /// each sub-layer adds.
     ///
     /// # Errors
     /// As [`Decoder::forward_by`].
-    pub fn forward_with(
+    pub fn hidden(
         &self,
         ids: &Tensor,
         source: Option<&Encoded>,
@@ -121,7 +122,13 @@ impl Decoder {
         for block in &self.blocks {
             x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source, kernels, dropout)?;
         }
-        self.logits(&x)
+        self.final_norm.forward_by(&x, kernels)
+    }
+
+    /// From normalised hidden states to logits; has no bias.
+    #[must_use]
+    pub fn output(&self) -> &Projection {
+        &self.output
     }
 
     /// Embeddings of tokens that stand at `start..`: (b, n, d_model).
@@ -147,8 +154,8 @@ impl Decoder {
         Rotary { base: self.setup.conventions.rotary_base, head_dim: self.setup.heads.head_dim }
     }
 
-    pub(super) fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.output.forward(&self.final_norm.forward(x)?)
+    pub(super) fn logits(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        self.output.forward_by(&self.final_norm.forward_by(x, kernels)?, kernels)
     }
 }
 

@@ -4,7 +4,10 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::{attention_layer::Encoded, decoder::Decoder};
-use crate::attention::{Attention, Mask, Resolved, SoftmaxAttention};
+use crate::{
+    attention::{Attention, Mask, Resolved, SoftmaxAttention},
+    kernels::Kernels,
+};
 
 /// One attention layer against softmax.
 #[derive(Debug, Clone)]
@@ -30,13 +33,13 @@ impl Decoder {
         let (mut x, mut distances) = (self.embed(ids, 0)?.detach(), Vec::new());
         for (i, (block, variants)) in self.blocks.iter().zip(&self.setup.layers).enumerate() {
             let layer = &block.attention;
-            let qkv = layer.project(&x, rotary.as_ref())?;
+            let qkv = layer.project(&x, rotary.as_ref(), Kernels::Plain)?;
             let want = softmax.forward(&qkv, &Mask::Causal)?.detach();
             if !is_softmax(&variants.own) {
                 let got = layer.attention.forward(&qkv, &Mask::Causal)?;
                 distances.push(Distance::between(format!("blocks.{i}"), &got, &want)?);
             }
-            x = layer.finish(&x, &want)?.detach();
+            x = layer.finish(&x, &want, Kernels::Plain)?.detach();
             if let (Some(cross), Some(source)) = (&block.cross, source) {
                 let q = cross.queries(&x)?;
                 let want = softmax.read(&q, &cross.absorb_by(&softmax, source)?, 0)?.detach();
@@ -44,9 +47,9 @@ impl Decoder {
                     let got = cross.attention.read(&q, &cross.absorb(source)?, 0)?;
                     distances.push(Distance::between(format!("blocks.{i}.cross"), &got, &want)?);
                 }
-                x = cross.finish(&x, &want)?.detach();
+                x = cross.finish(&x, &want, Kernels::Plain)?.detach();
             }
-            x = block.feed(&x)?.detach();
+            x = block.feed(&x, Kernels::Plain)?.detach();
         }
         Ok(distances)
     }

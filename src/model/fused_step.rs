@@ -7,11 +7,12 @@ use super::{
     attention_layer::AttentionLayer, decoder::Decoder, layer_state::LayerState, layers::Projection, session::BlockState,
 };
 use crate::{
-    attention::{Heads, Token, with_slices},
+    attention::{Heads, Token},
     kernels::{
         Simd,
         fused::{product::product, rows},
     },
+    ops::with_slices,
     spec::{Activation, Positions},
 };
 
@@ -102,9 +103,11 @@ impl Workspace {
     }
 
     /// The most likely next id of every sequence.
-    pub(super) fn greedy(&self) -> Vec<u32> {
+    pub(super) fn greedy(&self, ids: &mut [u32]) {
         let vocab = self.logits.len() / self.batch.max(1);
-        self.logits.chunks_exact(vocab.max(1)).map(|row| rows::argmax(self.simd, row).unwrap_or(0) as u32).collect()
+        for (id, row) in ids.iter_mut().zip(self.logits.chunks_exact(vocab.max(1))) {
+            *id = rows::argmax(self.simd, row).unwrap_or(0) as u32;
+        }
     }
 
     fn embed(&mut self, model: &Decoder, ids: &[u32], position: usize) -> Result<()> {

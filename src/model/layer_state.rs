@@ -4,8 +4,9 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::decoder::Decoder;
 use crate::{
-    attention::{Attention, Qkv, State, Stepper, TensorState, Token, with_slices},
+    attention::{Attention, Qkv, State, Stepper, TensorState, Token},
     kernels::Kernels,
+    ops::with_slices,
 };
 
 pub(super) enum LayerState {

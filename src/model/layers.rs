@@ -3,8 +3,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use crate::{
-    attention::with_slices,
-    kernels::{Simd, fused::rows},
+    kernels::{Kernels, Simd, activation::Activation as Function, fused::rows},
+    ops::{self, with_slices},
     params::{Init, Params},
     spec::{Activation, Norm},
 };
@@ -47,6 +47,17 @@ impl Projection {
             *last = n_out;
         }
         y.reshape(dims)
+    }
+
+    /// The same by kernels of choice, differentiable by either; fused ones make no gradient of what is frozen.
+    ///
+    /// # Errors
+    /// As `forward`, and for fused kernels on anything but f32 on the CPU.
+    pub fn forward_by(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Plain => self.forward(x),
+            Kernels::Fused(simd) => ops::linear(x, &self.weight, self.bias.as_ref(), simd),
+        }
     }
 }
 
@@ -92,6 +103,17 @@ impl NormLayer {
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
+        }
+    }
+
+    /// The same by kernels of choice, differentiable by either.
+    ///
+    /// # Errors
+    /// As `forward`, and for fused kernels on anything but f32 on the CPU.
+    pub fn forward_by(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Plain => self.forward(x),
+            Kernels::Fused(simd) => ops::norm(x, &self.gain, self.bias.as_ref(), self.epsilon as f32, simd),
         }
     }
 }
@@ -154,6 +176,21 @@ impl FeedForward {
             (_, None) => up.gelu()?,
         };
         self.down.forward(&hidden)
+    }
+
+    /// The same by kernels of choice, differentiable by either.
+    ///
+    /// # Errors
+    /// As `forward`, and for fused kernels on anything but f32 on the CPU.
+    pub fn forward_by(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        let Kernels::Fused(simd) = kernels else { return self.forward(x) };
+        let up = self.up.forward_by(x, kernels)?;
+        let hidden = match (self.activation, &self.gate) {
+            (Activation::Relu, _) => ops::activation(&up, Function::Relu, simd)?,
+            (_, Some(gate)) => ops::silu_times(&gate.forward_by(x, kernels)?, &up, simd)?,
+            (_, None) => ops::activation(&up, Function::Gelu, simd)?,
+        };
+        self.down.forward_by(&hidden, kernels)
     }
 }
 

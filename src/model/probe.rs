@@ -38,7 +38,7 @@ impl<'a> Probe<'a> {
     pub fn next_layer(&mut self) -> Result<Option<Tensor>> {
         let Some(block) = self.model.blocks.get(self.layer) else { return Ok(None) };
         let layer = &block.attention;
-        let qkv = layer.project(&self.x, self.rotary.as_ref())?;
+        let qkv = layer.project(&self.x, self.rotary.as_ref(), self.kernels)?;
         let weights = weights(layer, &qkv, self.kernels)?;
         self.x =
             block.forward(&self.x, &Mask::Causal, self.rotary.as_ref(), None, self.kernels, &mut Dropout::none())?;

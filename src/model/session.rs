@@ -26,6 +26,7 @@ pub struct Session<'a> {
     capacity: usize,
     position: usize,
     mixed: Vec<f32>,
+    kernels: Kernels,
     /// Where steps are fused.
     workspace: Option<Workspace>,
 }
@@ -81,7 +82,7 @@ impl<'a> Session<'a> {
             Kernels::Fused(simd) => Some(Workspace::new(model, batch, simd)),
         };
         let mixed = vec![0.0; batch * n_heads * head_dim];
-        Ok(Self { model, blocks, batch, capacity, position: 0, mixed, workspace })
+        Ok(Self { model, blocks, batch, capacity, position: 0, mixed, kernels, workspace })
     }
 
     /// Tokens each sequence holds.
@@ -145,18 +146,18 @@ impl<'a> Session<'a> {
         let mut x = model.embed(&ids, self.position)?;
         for (block, state) in model.blocks.iter().zip(&mut self.blocks) {
             let layer = &block.attention;
-            let qkv = layer.project(&x, rotary.as_ref())?;
+            let qkv = layer.project(&x, rotary.as_ref(), Kernels::Plain)?;
             let mixed = state.attention.step(layer.attention.as_ref(), &qkv, &mut self.mixed)?;
-            x = layer.finish(&x, &mixed)?;
+            x = layer.finish(&x, &mixed, Kernels::Plain)?;
             if let (Some(layer), Some(memory)) = (&block.cross, &mut state.cross) {
                 let q = layer.queries(&x)?;
                 let mixed = memory.read(layer.attention.as_ref(), &q, self.position, &mut self.mixed)?;
-                x = layer.finish(&x, &mixed)?;
+                x = layer.finish(&x, &mixed, Kernels::Plain)?;
             }
-            x = block.feed(&x)?;
+            x = block.feed(&x, Kernels::Plain)?;
         }
         self.position += 1;
-        model.logits(&x)?.squeeze(1)
+        model.logits(&x, Kernels::Plain)?.squeeze(1)
     }
 
     /// A whole prompt of every sequence at once, from the start: ids (b, n), row by row, to the logits (b, vocab) of the
@@ -179,25 +180,25 @@ impl<'a> Session<'a> {
         let mut x = model.embed(&ids, 0)?;
         for (block, state) in model.blocks.iter().zip(&mut self.blocks) {
             let layer = &block.attention;
-            let qkv = layer.project(&x, rotary.as_ref())?;
+            let qkv = layer.project(&x, rotary.as_ref(), self.kernels)?;
             let empty =
                 |capacity: usize| layer.attention.tensor_state(self.batch, capacity, model.dtype(), model.device());
             let mixed = match &mut state.attention {
                 LayerState::Tensors(state) => {
                     *state = empty(self.capacity)?;
-                    layer.attention.extend(&qkv, state)?
+                    layer.attention.extend_by(&qkv, state, layer.possible(self.kernels))?
                 }
                 LayerState::Slices { state, .. } => {
                     let mut filled = empty(n)?;
-                    let mixed = layer.attention.extend(&qkv, &mut filled)?;
+                    let mixed = layer.attention.extend_by(&qkv, &mut filled, layer.possible(self.kernels))?;
                     state.load(&filled)?;
                     mixed
                 }
             };
-            x = block.feed(&layer.finish(&x, &mixed)?)?;
+            x = block.feed(&layer.finish(&x, &mixed, self.kernels)?, self.kernels)?;
         }
         self.position = n;
-        model.logits(&x.narrow(1, n - 1, 1)?.contiguous()?)?.squeeze(1)
+        model.logits(&x.narrow(1, n - 1, 1)?.contiguous()?, self.kernels)?.squeeze(1)
     }
 
     /// One greedy step: the most likely next id of every sequence.
@@ -205,12 +206,26 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`Session::step`].
     pub fn step_greedy(&mut self, ids: &[u32]) -> Result<Vec<u32>> {
-        let Some(workspace) = &mut self.workspace else { return greedy(&self.step(ids)?) };
+        let mut next = ids.to_vec();
+        self.advance(&mut next)?;
+        Ok(next)
+    }
+
+    /// The same where the ids are; allocates nothing with fused kernels.
+    ///
+    /// # Errors
+    /// As [`Session::step`].
+    pub fn advance(&mut self, ids: &mut [u32]) -> Result<()> {
         if ids.len() != self.batch {
             candle_core::bail!("{} ids for a batch of {}", ids.len(), self.batch);
         }
+        let Some(workspace) = &mut self.workspace else {
+            ids.copy_from_slice(&greedy(&self.step(ids)?)?);
+            return Ok(());
+        };
         workspace.step(self.model, &mut self.blocks, ids, self.position)?;
         self.position += 1;
-        Ok(workspace.greedy())
+        workspace.greedy(ids);
+        Ok(())
     }
 }

@@ -52,7 +52,7 @@ impl Translator {
         self.encode_by(ids, lengths, Kernels::Plain)
     }
 
-    /// The same with attention by kernels of choice; fused ones carry no gradient.
+    /// The same by kernels of choice, differentiable by either.
     ///
     /// # Errors
     /// As [`Translator::encode`], and for fused kernels anywhere but in f32 on the CPU.
@@ -60,7 +60,7 @@ impl Translator {
         self.encode_with(ids, lengths, kernels, &mut Dropout::none())
     }
 
-    /// The same with dropout, as [`Decoder::forward_with`].
+    /// The same with dropout, as [`Decoder::hidden`].
     ///
     /// # Errors
     /// As [`Translator::encode_by`].
@@ -78,7 +78,7 @@ impl Translator {
         for block in &self.encoder {
             x = block.forward(&x, &mask, rotary.as_ref(), None, kernels, dropout)?;
         }
-        Ok(Encoded { hidden: self.encoder_norm.forward(&x)?, lengths: lengths.map(<[usize]>::to_vec) })
+        Ok(Encoded { hidden: self.encoder_norm.forward_by(&x, kernels)?, lengths: lengths.map(<[usize]>::to_vec) })
     }
 
     /// Logits (b, n, vocab) of every target position (b, n) over sources (b, M), in parallel.

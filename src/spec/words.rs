@@ -63,12 +63,6 @@ words! {
 }
 
 impl Workload {
-    /// Whether there are fused kernels for what a call does.
-    #[must_use]
-    pub fn has_fused_form(self) -> bool {
-        !matches!(self, Self::Prefill | Self::Train)
-    }
-
     /// Whether one call puts whole sequences of `seq_len` tokens through, rather than one token of each.
     #[must_use]
     pub fn takes_sequences(self) -> bool {

@@ -168,7 +168,6 @@ impl Axes {
     fn implementations_at(&self, place: Place, facts: &RunFacts) -> Vec<Implementation> {
         let fused = facts.device_kind == DeviceKind::Cpu
             && place.dtype == DType::F32
-            && self.workloads.iter().all(|w| w.has_fused_form())
             && self.variants.iter().all(has_fused_form);
         let default = if fused { Implementation::Fused } else { Implementation::Reference };
         self.implementations.clone().unwrap_or_else(|| vec![default])

@@ -6,6 +6,17 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::{Gradients, TrainError};
+use crate::{
+    kernels::{
+        Kernels, Simd,
+        adamw::{self, Factors},
+        for_each_chunk,
+    },
+    ops::{with_slices, with_slices_mut},
+};
+
+/// Numbers of a parameter that a thread takes at a time.
+const CHUNK: usize = 16 * 1024;
 
 /// The constants of the update.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,6 +94,14 @@ impl AdamW {
     /// # Errors
     /// Where a variable has no gradient or no moments; nothing is changed then.
     pub fn update(&mut self, vars: &BTreeMap<String, Var>, gradients: &Gradients) -> Result<()> {
+        self.update_by(vars, gradients, Kernels::Plain)
+    }
+
+    /// The same by kernels of choice: fused ones change parameter and moments in place and in one pass, for f32 on the CPU.
+    ///
+    /// # Errors
+    /// As [`AdamW::update`], and for fused kernels on anything but f32 on the CPU.
+    pub fn update_by(&mut self, vars: &BTreeMap<String, Var>, gradients: &Gradients, kernels: Kernels) -> Result<()> {
         let unknown = |name: &&String| !(gradients.contains_key(*name) && self.moments.contains_key(*name));
         if let Some(name) = vars.keys().find(unknown) {
             return Err(TrainError::NoGradient { name: name.clone() }.into());
@@ -90,6 +109,21 @@ impl AdamW {
         self.steps += 1;
         let AdamWSettings { learning_rate, beta1, beta2, epsilon, weight_decay } = self.settings;
         let unbias = |beta: f64| 1.0 / (1.0 - beta.powf(self.steps as f64));
+        if let Kernels::Fused(simd) = kernels {
+            let factors = Factors {
+                beta1: beta1 as f32,
+                beta2: beta2 as f32,
+                rate: (learning_rate * unbias(beta1)) as f32,
+                unbias: unbias(beta2) as f32,
+                epsilon: epsilon as f32,
+                keep: (1.0 - learning_rate * weight_decay) as f32,
+            };
+            for (name, var) in vars {
+                let (Some(moments), Some(gradient)) = (self.moments.get(name), gradients.get(name)) else { continue };
+                in_place(var, moments, gradient, factors, simd)?;
+            }
+            return Ok(());
+        }
         for (name, var) in vars {
             let (Some(moments), Some(gradient)) = (self.moments.get_mut(name), gradients.get(name)) else { continue };
             let g = gradient.to_dtype(DType::F32)?;
@@ -104,6 +138,19 @@ impl AdamW {
         }
         Ok(())
     }
+}
+
+/// One parameter and its moments in one pass.
+fn in_place(var: &Var, moments: &Moments, gradient: &Tensor, factors: Factors, simd: Simd) -> Result<()> {
+    with_slices([&gradient.contiguous()?], |[gradient]| {
+        with_slices_mut([var.as_tensor(), &moments.first, &moments.second], |buffers| {
+            let work = 4 * gradient.len();
+            for_each_chunk(buffers, CHUNK, work, |i, [theta, first, second]| {
+                let gradient = &gradient[i * CHUNK..][..theta.len()];
+                adamw::update(simd, factors, theta, first, second, gradient);
+            });
+        })
+    })
 }
 
 #[cfg(test)]
@@ -121,14 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn three_steps_are_the_published_formula() {
+    fn three_steps_are_the_published_formula_by_either_kernels() {
+        for kernels in [Kernels::Plain, Kernels::Fused(Simd::detect()), Kernels::Fused(Simd::scalar())] {
+            three_steps(kernels);
+        }
+    }
+
+    fn three_steps(kernels: Kernels) {
         let settings = AdamWSettings { learning_rate: 0.1, beta1: 0.8, beta2: 0.9, epsilon: 1e-3, weight_decay: 0.05 };
         let vars = vars(&[1.0, -2.0, 0.0]);
         let mut optimiser = AdamW::new(settings, &vars).unwrap();
         let mut want = [1.0f64, -2.0, 0.0];
         let (mut m, mut v) = ([0f64; 3], [0f64; 3]);
         for (t, g) in [[0.5f32, -1.0, 0.0], [0.25, 3.0, 1e-4], [-0.5, 0.0, 2.0]].iter().enumerate() {
-            optimiser.update(&vars, &gradients(g)).unwrap();
+            optimiser.update_by(&vars, &gradients(g), kernels).unwrap();
             for i in 0..3 {
                 let g = f64::from(g[i]);
                 m[i] = 0.8 * m[i] + 0.2 * g;

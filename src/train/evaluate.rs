@@ -1,12 +1,9 @@
 //! How good a model is on what is held out: mean loss without smoothing or dropout, and how often it is right.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
-use super::{Batch, Network, token_losses};
-use crate::{
-    kernels::{Kernels, Simd},
-    model::{Distance, Dropout},
-};
+use super::{Batch, Network, network::fastest, token_losses};
+use crate::model::{Distance, Dropout};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,15 +57,6 @@ pub fn mean_distance(distances: &[Distance]) -> Result<Tensor> {
     }
     let relative = distances.iter().map(|d| &d.square / (&d.scale + 1e-12)?);
     Tensor::stack(&relative.collect::<Result<Vec<_>>>()?, 0)?.mean_all()
-}
-
-/// Fused kernels where there are any.
-fn fastest(network: &dyn Network) -> Kernels {
-    let model = network.decoder();
-    match (model.device(), model.dtype()) {
-        (Device::Cpu, DType::F32) => Kernels::Fused(Simd::detect()),
-        _ => Kernels::Plain,
-    }
 }
 
 fn scalar(tensor: &Tensor) -> Result<f64> {

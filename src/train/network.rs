@@ -1,27 +1,35 @@
 //! What training needs of a model: logits of a batch, with and without dropout. A decoder and an encoder-decoder differ here
 //! and nowhere else.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::Batch;
 use crate::{
-    kernels::Kernels,
+    kernels::{Kernels, Simd},
     model::{Decoder, Distance, Dropout, Encoded, Translator},
 };
 
 /// A model that can be trained.
 pub trait Network {
-    /// Logits (b, n, vocab) of every target position, differentiable with plain kernels.
+    /// What the output projection makes logits of, for every target position: (b, n, d_model), differentiable.
     ///
     /// # Errors
     /// On ids or lengths that the model has no room for, and on a source where there should be none or the reverse.
-    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor>;
+    fn hidden(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor>;
+
+    /// Logits (b, n, vocab) of every target position, differentiable.
+    ///
+    /// # Errors
+    /// As [`Network::hidden`].
+    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
+        self.decoder().output().forward_by(&self.hidden(batch, kernels, dropout)?, kernels)
+    }
 
     /// How far each attention layer of the decoder is from softmax over the same queries, keys and values, while softmax is what goes on
     /// through the model; differentiable.
     ///
     /// # Errors
-    /// As [`Network::logits`].
+    /// As [`Network::hidden`].
     fn distances(&self, batch: &Batch) -> Result<Vec<Distance>>;
 
     /// The decoder itself, for generation.
@@ -29,11 +37,11 @@ pub trait Network {
 }
 
 impl Network for Decoder {
-    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
+    fn hidden(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
         if batch.source.is_some() {
             candle_core::bail!("a decoder-only model has no use for a source; leave out --source");
         }
-        self.forward_with(&batch.inputs, None, kernels, dropout)
+        Decoder::hidden(self, &batch.inputs, None, kernels, dropout)
     }
 
     fn distances(&self, batch: &Batch) -> Result<Vec<Distance>> {
@@ -46,9 +54,9 @@ impl Network for Decoder {
 }
 
 impl Network for Translator {
-    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
+    fn hidden(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
         let source = self.encoded(batch, kernels, dropout)?;
-        self.decoder.forward_with(&batch.inputs, Some(&source), kernels, dropout)
+        self.decoder.hidden(&batch.inputs, Some(&source), kernels, dropout)
     }
 
     fn distances(&self, batch: &Batch) -> Result<Vec<Distance>> {
@@ -67,5 +75,14 @@ impl Translator {
             candle_core::bail!("an encoder-decoder translates: give --source and --target");
         };
         self.encode_with(&source.ids, Some(&source.lengths), kernels, dropout)
+    }
+}
+
+/// Fused kernels where there are any.
+pub(super) fn fastest(network: &dyn Network) -> Kernels {
+    let model = network.decoder();
+    match (model.device(), model.dtype()) {
+        (Device::Cpu, DType::F32) => Kernels::Fused(Simd::detect()),
+        _ => Kernels::Plain,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, Var};
 
-use super::{AdamW, Batch, Network, next_token_loss};
+use super::{AdamW, Batch, Network, summed_loss};
 use crate::{kernels::Kernels, model::Dropout};
 
 /// A gradient for every variable, by name.
@@ -71,8 +71,10 @@ pub fn loss_and_gradients(
     model: &dyn Network,
     vars: &BTreeMap<String, Var>,
     batch: &Batch,
+    kernels: Kernels,
 ) -> Result<(f64, Gradients)> {
-    let loss = next_token_loss(&model.logits(batch, Kernels::Plain, &mut Dropout::none())?, &batch.targets)?;
+    let mean = 1.0 / batch.n_targets as f64;
+    let loss = summed_loss(model, batch, (mean, 0.0), kernels, &mut Dropout::none())?;
     Ok((finite(&loss)?, gradients(&loss, vars)?))
 }
 
@@ -80,10 +82,16 @@ pub fn loss_and_gradients(
 ///
 /// # Errors
 /// As [`loss_and_gradients`]; no variable has moved then.
-pub fn step(model: &dyn Network, vars: &BTreeMap<String, Var>, optimiser: &mut AdamW, batch: &Batch) -> Result<f64> {
+pub fn step(
+    model: &dyn Network,
+    vars: &BTreeMap<String, Var>,
+    optimiser: &mut AdamW,
+    batch: &Batch,
+    kernels: Kernels,
+) -> Result<f64> {
     // The graph and all activations are gone before the update wants memory.
-    let (loss, gradients) = loss_and_gradients(model, vars, batch)?;
-    optimiser.update(vars, &gradients)?;
+    let (loss, gradients) = loss_and_gradients(model, vars, batch, kernels)?;
+    optimiser.update_by(vars, &gradients, kernels)?;
     Ok(loss)
 }
 

@@ -7,12 +7,12 @@ use candle_core::{Result, Tensor, Var};
 use super::{
     AdamW, Batch, Gradients, Lessons, Listener, Network, Objective, Recipe, TrainError, TrainEvent, TrainStarted,
     TrainStep, Validated, clip, evaluate, evaluate_distance, gradients, mean_distance,
+    network::fastest,
     snapshot::{Identity, Snapshot},
     step::finite,
-    token_losses,
+    summed_loss,
 };
 use crate::{
-    kernels::Kernels,
     measure::{Clock, peak_bytes, reset_peak, rss_bytes},
     model::Dropout,
 };
@@ -152,7 +152,7 @@ impl<'a> Trainer<'a> {
         let grad_norm = clip(&mut gradients, self.recipe.clip)?;
         let learning_rate = self.recipe.schedule.at(step);
         self.optimiser.settings.learning_rate = learning_rate;
-        self.optimiser.update(self.task.vars, &gradients)?;
+        self.optimiser.update_by(self.task.vars, &gradients, fastest(self.task.network))?;
         let seconds = (clock.now() - begun).as_secs_f64();
         self.progress.step = step;
         self.progress.tokens += targets as u64;
@@ -179,9 +179,8 @@ impl<'a> Trainer<'a> {
                 Objective::NextToken => {
                     let mut dropout =
                         Dropout::new(self.recipe.dropout, self.recipe.seed, &format!("dropout.{step}.{i}"));
-                    let logits = self.task.network.logits(batch, Kernels::Plain, &mut dropout)?;
-                    let losses = token_losses(&logits, &batch.targets, self.recipe.label_smoothing)?;
-                    (batch.total(&losses)? * (1.0 / targets.max(1) as f64))?
+                    let weighed = (1.0 / targets.max(1) as f64, self.recipe.label_smoothing);
+                    summed_loss(self.task.network, batch, weighed, fastest(self.task.network), &mut dropout)?
                 }
                 Objective::Transfer => {
                     (mean_distance(&self.task.network.distances(batch)?)? * (1.0 / batches.len() as f64))?

@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "spec",
     "stats",
     "kernels",
+    "ops",
     "params",
     "attention",
     "model",

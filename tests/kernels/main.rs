@@ -5,7 +5,10 @@
 mod dense;
 mod features;
 mod linear;
+mod linear_backward;
+mod operations;
 mod softmax;
+mod softmax_backward;
 
 use t2r::kernels::Simd;
 
@@ -30,6 +33,35 @@ fn numbers(n: usize, seed: u64) -> Vec<f32> {
         ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
     (0..n).map(|_| next()).collect()
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|x| f64::from(*x)).collect()
+}
+
+/// The gradient of a function of f64 by central differences, its relative error about 1e-9.
+fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let step = 1e-5;
+    let slope = |i: usize| {
+        let at = |by: f64| {
+            let mut moved = x.to_vec();
+            moved[i] += by;
+            f(&moved)
+        };
+        (at(step) - at(-step)) / (2.0 * step)
+    };
+    (0..x.len()).map(slope).collect()
+}
+
+/// Fails where a gradient is further from what it should be than `tolerance` of the largest number among them.
+#[track_caller]
+fn assert_gradient(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(0.1f64, |m, x| m.max(x.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (f64::from(*got) - want).abs();
+        assert!(error <= tolerance * scale, "{what}: gradient {i} is {got}, not {want}");
+    }
 }
 
 /// `Σ a_i b_i` in f64.

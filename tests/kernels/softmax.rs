@@ -130,7 +130,7 @@ fn check_forward(
     for simd in Simd::levels() {
         let mut out = vec![f32::NAN; heads * n * d_v];
         let mut scratch = vec![f32::NAN; softmax_forward::scratch_len(source, d)];
-        softmax_forward::forward(simd, &q, &keys, &values, (n, d), span, &mut scratch, &mut out);
+        softmax_forward::forward(simd, &q, &keys, &values, (n, d), span, &mut scratch, &mut [], &mut out);
         assert_close(&out, &want, 2e-6, &format!("{simd:?}, {span:?}, heads {heads}, n {n}/{source}, d {d}/{d_v}"));
     }
 }
@@ -185,7 +185,7 @@ fn the_forward_bears_scores_of_ten_thousand() {
     for simd in Simd::levels() {
         let (mut out, mut scratch) = (vec![0.0; n * d], vec![0.0; softmax_forward::scratch_len(n, d)]);
         let span = Span::Causal { offset: 0, window: None };
-        softmax_forward::forward(simd, &q, &keys, &values, (n, d), span, &mut scratch, &mut out);
+        softmax_forward::forward(simd, &q, &keys, &values, (n, d), span, &mut scratch, &mut [], &mut out);
         assert_close(&out, &want, 2e-6, &format!("{simd:?}"));
     }
 }

@@ -139,8 +139,8 @@ struct Broken {
 }
 
 impl Network for Broken {
-    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
-        self.inner.logits(batch, kernels, dropout)? * self.value
+    fn hidden(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
+        Network::hidden(&self.inner, batch, kernels, dropout)? * self.value
     }
     fn distances(&self, _: &Batch) -> Result<Vec<Distance>> {
         Ok(Vec::new())

@@ -130,7 +130,7 @@ impl Layer {
 
     /// The forward by fused kernels.
     pub(crate) fn infer(&self, x: &Flat, mask: &Mask, simd: Simd) -> Vec<f32> {
-        flat(&self.attention.infer(&self.tensors(x), mask, simd).unwrap())
+        flat(&self.attention.forward_by(&self.tensors(x), mask, Kernels::Fused(simd)).unwrap())
     }
 
     /// The step folded over the whole sequence, laid out as the forward is: (b, h, n, d).

@@ -7,6 +7,7 @@ mod extremes;
 mod gradients;
 mod layers;
 mod model;
+mod operations;
 mod prefill;
 mod training;
 mod translation;

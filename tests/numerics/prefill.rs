@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use t2r::{
-    attention::Heads,
+    attention::{Heads, has_fused_form},
+    kernels::{Kernels, Simd},
     model::{Decoder, Session, Setup, oracle},
     params::Params,
     spec::{Activation, Norm, Positions, VariantSpec},
@@ -16,12 +17,12 @@ use crate::{
 
 /// Largest difference of the last position's logits after a prompt of `prompt` tokens, and of those of `more` steps
 /// after it, from the f64 model, over its largest logit and its condition.
-fn error(setup: &Setup, batch: usize, prompt: usize, more: usize) -> f64 {
+fn error(setup: &Setup, batch: usize, prompt: usize, more: usize, kernels: Kernels) -> f64 {
     let mut params = Params::frozen(&Device::Cpu, DType::F32, 5);
     let model = Decoder::new(setup, &mut params).unwrap();
     let (n, vocab) = (prompt + more, setup.shape.vocab_size);
     let ids: Vec<u32> = (0..batch * n).map(|i| (i * i + 3 * i + 1) as u32 % vocab as u32).collect();
-    let mut session = Session::new(&model, batch, n).unwrap();
+    let mut session = Session::by(&model, batch, n, kernels).unwrap();
     // What a session held before does not matter.
     session.step(&vec![0; batch]).unwrap();
     let first: Vec<u32> = ids.chunks(n).flat_map(|row| &row[..prompt]).copied().collect();
@@ -39,6 +40,12 @@ fn error(setup: &Setup, batch: usize, prompt: usize, more: usize) -> f64 {
     got.iter().zip(&last).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs() / scale))
 }
 
+/// The plain operations, and the fused ones where the variant has them.
+fn ways(spec: &VariantSpec) -> Vec<Kernels> {
+    let fused = has_fused_form(spec).then(|| Kernels::Fused(Simd::detect()));
+    std::iter::once(Kernels::Plain).chain(fused).collect()
+}
+
 #[test]
 fn every_variant_goes_on_from_its_prompt() {
     let kinds = [
@@ -49,8 +56,13 @@ fn every_variant_goes_on_from_its_prompt() {
         for (norm, positions, activation, tied) in kinds {
             let Some(setup) = setup(&spec, norm, positions, activation, tied) else { continue };
             for (batch, prompt, more) in [(1, 1, 3), (2, 4, 6), (3, 9, 3), (1, 12, 0)] {
-                let error = error(&setup, batch, prompt, more);
-                assert!(error < 1e-4, "{spec} {positions} batch {batch} prompt {prompt} + {more}: {error:e}");
+                for way in ways(&spec) {
+                    let error = error(&setup, batch, prompt, more, way);
+                    assert!(
+                        error < 1e-4,
+                        "{spec} {way:?} {positions} batch {batch} prompt {prompt} + {more}: {error:e}"
+                    );
+                }
             }
         }
     }
@@ -93,8 +105,10 @@ proptest! {
         let heads = Heads { n_heads: kv * group, n_kv_heads: kv, head_dim: 2 * half };
         let kind = (Norm::ALL[norm], Positions::ALL[positions], Activation::ALL[activation], tied);
         if let Some(setup) = setup_with(spec, heads, kind, prompt + more) {
-            let error = error(&setup, batch, prompt, more);
-            prop_assert!(error < 1e-3, "{spec} {heads:?} {kind:?} batch {batch} prompt {prompt} + {more}: {error:e}");
+            for way in ways(spec) {
+                let error = error(&setup, batch, prompt, more, way);
+                prop_assert!(error < 1e-3, "{spec} {way:?} {heads:?} {kind:?} batch {batch} prompt {prompt} + {more}: {error:e}");
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use t2r::{
-    attention::Heads,
+    attention::{Heads, has_fused_form},
+    kernels::{Kernels, Simd},
     model::{Decoder, Setup, oracle},
     params::Params,
     spec::{Activation, Norm, Positions},
@@ -14,6 +15,12 @@ use crate::{
     layers::{all_counts, every_variant, flat},
     model::setup_with,
 };
+
+/// The plain operations, and the fused ones where the variant has them.
+fn ways(setup: &Setup) -> Vec<Kernels> {
+    let fused = has_fused_form(&setup.layers[0].own.spec).then(|| Kernels::Fused(Simd::detect()));
+    std::iter::once(Kernels::Plain).chain(fused).collect()
+}
 
 fn made(setup: &Setup) -> (Decoder, Params) {
     let mut params = Params::trainable(&Device::Cpu, DType::F32, 5);
@@ -62,11 +69,13 @@ fn the_gradient_of_each_parameter_is_that_of_the_formula() {
         let ids = well_conditioned(&setup, &mut params, 2, 6);
         let batch = Batch::of_sequences(&Tensor::from_vec(ids.clone(), (2, 6), &Device::Cpu).unwrap()).unwrap();
         let vars = params.vars().clone();
-        let (loss, gradients) = loss_and_gradients(&model, &vars, &batch).unwrap();
-        assert!((loss - loss_of_formula(&setup, &mut params, &ids, 2)).abs() < 1e-4, "{spec}");
-        let scale = gradients.values().flat_map(flat).fold(1e-2f32, |m, g| m.max(g.abs()));
+        let found = ways(&setup).into_iter().map(|way| loss_and_gradients(&model, &vars, &batch, way).unwrap());
+        let found: Vec<_> = found.collect();
+        let want = loss_of_formula(&setup, &mut params, &ids, 2);
+        assert!(found.iter().all(|(loss, _)| (loss - want).abs() < 1e-4), "{spec}: not {want}");
+        let scale = found.iter().flat_map(|(_, g)| g.values().flat_map(flat)).fold(1e-2f32, |m, g| m.max(g.abs()));
         for (name, var) in &vars {
-            let (start, gradient) = (flat(var.as_tensor()), flat(&gradients[name]));
+            let start = flat(var.as_tensor());
             // One element of each parameter, none at the same place.
             let i = (7 * name.len() + 3) % start.len();
             let mut at = |step: f32| {
@@ -79,8 +88,11 @@ fn the_gradient_of_each_parameter_is_that_of_the_formula() {
             let ((up, above), (down, below)) = (at(1.0 / 8192.0), at(-1.0 / 8192.0));
             var.set(&Tensor::from_vec(start, var.shape(), &Device::Cpu).unwrap()).unwrap();
             let numeric = (above - below) / (up - down);
-            let off = (f64::from(gradient[i]) - numeric).abs();
-            assert!(off < 2e-3 * f64::from(scale), "{spec} {name}[{i}]: {} against {numeric}", gradient[i]);
+            for (way, (_, gradients)) in ways(&setup).iter().zip(&found) {
+                let got = flat(&gradients[name])[i];
+                let off = (f64::from(got) - numeric).abs();
+                assert!(off < 2e-3 * f64::from(scale), "{spec} {way:?} {name}[{i}]: {got} against {numeric}");
+            }
         }
     }
 }
@@ -92,6 +104,7 @@ proptest! {
     fn any_shape_learns_a_batch(
         which in 0usize..64, norm in 0usize..2, positions in 0usize..3, activation in 0usize..3, tied: bool,
         kv in 1usize..4, group in 1usize..4, half in 1usize..4, batch in 1usize..4, n in prop_oneof![Just(1usize), 2usize..80],
+        fused: bool,
     ) {
         let variants = every_variant();
         let spec = &variants[which % variants.len()];
@@ -102,12 +115,14 @@ proptest! {
             let ids = Tensor::from_vec(ids(batch, n + 1), (batch, n + 1), &Device::Cpu).unwrap();
             let batch = Batch::of_sequences(&ids).unwrap();
             let mut optimiser = AdamW::new(AdamWSettings::default(), params.vars()).unwrap();
+            let ways = ways(&setup);
+            let way = ways[usize::from(fused) % ways.len()];
             let losses: Vec<f64> =
-                (0..8).map(|_| step(&model, params.vars(), &mut optimiser, &batch).unwrap()).collect();
-            prop_assert!(losses.iter().all(|l| l.is_finite()), "{spec} {heads:?} {kind:?}: {losses:?}");
+                (0..8).map(|_| step(&model, params.vars(), &mut optimiser, &batch, way).unwrap()).collect();
+            prop_assert!(losses.iter().all(|l| l.is_finite()), "{spec} {way:?} {heads:?} {kind:?}: {losses:?}");
             // So few random features make a rough landscape, where a step may overshoot: some step went down there.
             let after = if spec.name == "rfa" { losses.iter().copied().fold(f64::MAX, f64::min) } else { losses[7] };
-            prop_assert!(after < losses[0], "{spec} {heads:?} {kind:?}: {losses:?}");
+            prop_assert!(after < losses[0], "{spec} {way:?} {heads:?} {kind:?}: {losses:?}");
         }
     }
 }

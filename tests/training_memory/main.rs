@@ -18,6 +18,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 const SWEEPS: &str = "description='x'
 [defaults]
 workload=['prefill','train']
+implementation=['reference','fused']
 variants=['softmax','elu','t2r','window:16','window+t2r:16','none']
 batch=2
 n_layers=3

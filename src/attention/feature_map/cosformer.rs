@@ -16,6 +16,7 @@ pub(super) const ENTRY: MapEntry = MapEntry {
     build: |spec, shape, _, _| {
         Ok(Box::new(Cosformer { head_dim: shape.head_dim, max_len: count(spec, "max_len")? }))
     },
+    fused: true,
     ..MapEntry::PLAIN
 };
 

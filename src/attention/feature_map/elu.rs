@@ -3,7 +3,10 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::{At, FeatureMap, Features, Formula, MapEntry, Rows, Side, SliceMap};
-use crate::kernels::{Kernels, linear::Normalizer};
+use crate::{
+    kernels::{Kernels, activation::Activation, linear::Normalizer},
+    ops,
+};
 
 pub(super) const ENTRY: MapEntry = MapEntry {
     name: "elu",
@@ -25,6 +28,13 @@ impl FeatureMap for Elu {
         let x = x.to_dtype(DType::F32)?;
         let below = x.neg()?.relu()?.neg()?.exp()?;
         Ok(x.gt(0f32)?.where_cond(&(&x + 1.0)?, &below)?.into())
+    }
+
+    fn forward_by(&self, x: &Tensor, side: Side, rows: Rows, kernels: Kernels) -> Result<Features> {
+        match kernels {
+            Kernels::Plain => self.forward(x, side, rows),
+            Kernels::Fused(simd) => Ok(ops::activation(x, Activation::EluPlusOne, simd)?.into()),
+        }
     }
 
     fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {

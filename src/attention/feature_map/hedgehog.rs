@@ -7,7 +7,7 @@ use super::{
     At, FeatureMap, Features, Formula, MapEntry, MapShape, Rows, Side, SliceMap, even, project, to_slice,
 };
 use crate::{
-    kernels::{Kernels, dot, linear::Normalizer},
+    kernels::{Kernels, linear::Normalizer},
     params::{Init, Params},
 };
 
@@ -23,6 +23,7 @@ pub(super) const ENTRY: MapEntry = MapEntry {
         let key = Affine::new(shape, params, &format!("{prefix}.key"))?;
         Ok(Box::new(Hedgehog { shape, query, key }))
     },
+    fused: true,
     flops: |m, d| m * d + m,
     ..MapEntry::PLAIN
 };
@@ -78,9 +79,9 @@ impl FeatureMap for Hedgehog {
         ]
     }
 
-    fn on_slices(&self, _: Kernels) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {
         let of = |a: &Affine| -> Result<(Vec<f32>, Vec<f32>)> { Ok((to_slice(&a.weight)?, to_slice(&a.bias)?)) };
-        Ok(Box::new(HedgehogOnSlices { shape: self.shape, query: of(&self.query)?, key: of(&self.key)? }))
+        Ok(Box::new(HedgehogOnSlices { kernels, shape: self.shape, query: of(&self.query)?, key: of(&self.key)? }))
     }
 
     fn feature_dim(&self) -> usize {
@@ -97,6 +98,7 @@ impl FeatureMap for Hedgehog {
 }
 
 struct HedgehogOnSlices {
+    kernels: Kernels,
     shape: MapShape,
     query: (Vec<f32>, Vec<f32>),
     key: (Vec<f32>, Vec<f32>),
@@ -111,25 +113,19 @@ impl HedgehogOnSlices {
     }
 }
 
-/// Exponentials of `sign · x` against their maximum, over their sum.
-fn softmax_in_place(x: &mut [f32]) {
-    let maximum = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    x.iter_mut().for_each(|x| *x = (*x - maximum).exp());
-    let inverse = 1.0 / x.iter().sum::<f32>();
-    x.iter_mut().for_each(|x| *x *= inverse);
-}
-
 impl SliceMap for HedgehogOnSlices {
     fn apply(&self, x: &[f32], at: At, out: &mut [f32]) -> f32 {
         let (weight, bias) = self.of(at);
         let (above, below) = out.split_at_mut(bias.len());
-        for (((above, below), row), b) in above.iter_mut().zip(&mut *below).zip(weight.chunks_exact(x.len())).zip(bias)
-        {
-            *above = dot(row, x) + b;
+        self.kernels.matrix_vector(weight, x, above);
+        for ((above, below), b) in above.iter_mut().zip(&mut *below).zip(bias) {
+            *above += b;
             *below = -*above;
         }
-        softmax_in_place(above);
-        softmax_in_place(below);
+        for half in [above, below] {
+            let inverse = 1.0 / self.kernels.exponentials(half).1;
+            half.iter_mut().for_each(|x| *x *= inverse);
+        }
         0.0
     }
 

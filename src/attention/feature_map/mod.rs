@@ -155,6 +155,14 @@ pub trait FeatureMap: Send + Sync {
     /// On a wrong shape or as the device fails.
     fn forward(&self, x: &Tensor, side: Side, rows: Rows) -> Result<Features>;
 
+    /// The same by kernels of choice, for f32 on the CPU; maps without a fused form take no notice of them.
+    ///
+    /// # Errors
+    /// As `forward`.
+    fn forward_by(&self, x: &Tensor, side: Side, rows: Rows, _: Kernels) -> Result<Features> {
+        self.forward(x, side, rows)
+    }
+
     /// Parameters by name.
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {
         Vec::new()

@@ -25,6 +25,7 @@ pub(super) const ENTRY: MapEntry = MapEntry {
         Ok(Box::new(Performer { shape, draws }))
     },
     flops: |m, d| 2 * m * d + m,
+    fused: true,
     scaled: true,
     ..MapEntry::PLAIN
 };
@@ -51,8 +52,8 @@ impl FeatureMap for Performer {
         vec![("draws", self.draws.clone())]
     }
 
-    fn on_slices(&self, _: Kernels) -> Result<Box<dyn SliceMap>> {
-        Ok(Box::new(PerformerOnSlices { shape: self.shape, draws: to_slice(&self.draws)? }))
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {
+        Ok(Box::new(PerformerOnSlices { kernels, shape: self.shape, draws: to_slice(&self.draws)? }))
     }
 
     fn feature_dim(&self) -> usize {
@@ -69,6 +70,7 @@ impl FeatureMap for Performer {
 }
 
 struct PerformerOnSlices {
+    kernels: Kernels,
     shape: MapShape,
     draws: Vec<f32>,
 }
@@ -86,13 +88,11 @@ impl SliceMap for PerformerOnSlices {
         let d = x.len() as f32;
         let shrink = d.powf(-0.25);
         let half_square = 0.5 * dot(x, x) / d.sqrt();
-        let mut top = f32::NEG_INFINITY;
-        for (out, w) in out.iter_mut().zip(self.of_head(at.head).chunks_exact(x.len())) {
-            *out = shrink * dot(w, x) - half_square;
-            top = top.max(*out);
-        }
+        self.kernels.matrix_vector(self.of_head(at.head), x, out);
+        out.iter_mut().for_each(|out| *out = shrink * *out - half_square);
+        let (top, _) = self.kernels.exponentials(out);
         let scale = (out.len() as f32).powf(-0.5);
-        out.iter_mut().for_each(|e| *e = scale * (*e - top).exp());
+        out.iter_mut().for_each(|e| *e *= scale);
         top
     }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     kernels::{Kernels, linear::Normalizer},
+    ops,
     params::Init,
 };
 
@@ -64,6 +65,13 @@ impl FeatureMap for Rfa {
         let angles = project(&x, &self.weights()?)?;
         let scale = (2.0 / self.shape.feature_dim as f64).sqrt();
         Ok((Tensor::cat(&[angles.sin()?, angles.cos()?], D::Minus1)? * scale)?.into())
+    }
+
+    fn forward_by(&self, x: &Tensor, side: Side, rows: Rows, kernels: Kernels) -> Result<Features> {
+        match kernels {
+            Kernels::Plain => self.forward(x, side, rows),
+            Kernels::Fused(simd) => Ok(ops::fourier(x, &self.weights()?, NORM_EPSILON as f32, simd)?.into()),
+        }
     }
 
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {

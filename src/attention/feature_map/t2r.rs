@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     attention::is_merged,
-    kernels::{Kernels, linear::Normalizer},
+    kernels::{Kernels, activation::Activation, linear::Normalizer},
+    ops,
     params::Init,
 };
 
@@ -55,6 +56,12 @@ impl FeatureMap for T2r {
         let x = if side == Side::Query { (x * query_scale(self.shape.head_dim))? } else { x.clone() };
         let bias = self.bias.to_dtype(DType::F32)?.unsqueeze(1)?.unsqueeze(0)?; // (1, h_kv, 1, m)
         Ok(project(&x, &self.weight)?.broadcast_add(&bias)?.relu()?.into())
+    }
+
+    fn forward_by(&self, x: &Tensor, side: Side, rows: Rows, kernels: Kernels) -> Result<Features> {
+        let Kernels::Fused(simd) = kernels else { return self.forward(x, side, rows) };
+        let scale = if side == Side::Query { query_scale(self.shape.head_dim) as f32 } else { 1.0 };
+        Ok(ops::affine_relu(x, scale, &self.weight, &self.bias, simd)?.into())
     }
 
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {
@@ -147,6 +154,13 @@ struct Merged {
 impl FeatureMap for Merged {
     fn forward(&self, x: &Tensor, _: Side, _: Rows) -> Result<Features> {
         Ok(x.to_dtype(DType::F32)?.relu()?.into())
+    }
+
+    fn forward_by(&self, x: &Tensor, side: Side, rows: Rows, kernels: Kernels) -> Result<Features> {
+        match kernels {
+            Kernels::Plain => self.forward(x, side, rows),
+            Kernels::Fused(simd) => Ok(ops::activation(x, Activation::Relu, simd)?.into()),
+        }
     }
 
     fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {

@@ -7,7 +7,7 @@ use super::{
     At, FeatureMap, Features, Formula, MapEntry, MapShape, Rows, Side, SliceMap, Values, count, project, to_slice,
 };
 use crate::{
-    kernels::{Kernels, dot, linear::Normalizer},
+    kernels::{Kernels, linear::Normalizer},
     params::Init,
 };
 
@@ -30,6 +30,7 @@ pub(super) const ENTRY: MapEntry = MapEntry {
         let mut weight = |side: &str| params.get(&format!("{prefix}.{side}.weight"), (n_kv_heads, p, head_dim), bound);
         Ok(Box::new(Taylor { shape, p, query: weight("query")?, key: weight("key")? }))
     },
+    fused: true,
     // p² ≤ m < (p + 1)², so the root of m is p.
     flops: |m, d| 2 * m.isqrt() * d + m,
     ..MapEntry::PLAIN
@@ -59,9 +60,9 @@ impl FeatureMap for Taylor {
         vec![("query.weight", self.query.clone()), ("key.weight", self.key.clone())]
     }
 
-    fn on_slices(&self, _: Kernels) -> Result<Box<dyn SliceMap>> {
+    fn on_slices(&self, kernels: Kernels) -> Result<Box<dyn SliceMap>> {
         let (query, key) = (to_slice(&self.query)?, to_slice(&self.key)?);
-        Ok(Box::new(TaylorOnSlices { d: self.shape.head_dim, p: self.p, query, key }))
+        Ok(Box::new(TaylorOnSlices { kernels, d: self.shape.head_dim, p: self.p, query, key }))
     }
 
     fn feature_dim(&self) -> usize {
@@ -78,6 +79,7 @@ impl FeatureMap for Taylor {
 }
 
 struct TaylorOnSlices {
+    kernels: Kernels,
     d: usize,
     p: usize,
     query: Vec<f32>,
@@ -98,9 +100,7 @@ impl SliceMap for TaylorOnSlices {
         let (first, squares) = out.split_at_mut(1 + self.p);
         let (one, projected) = first.split_at_mut(1);
         one[0] = 1.0;
-        for (y, row) in projected.iter_mut().zip(self.of(at).chunks_exact(self.d)) {
-            *y = dot(row, x);
-        }
+        self.kernels.matrix_vector(self.of(at), x, projected);
         let scale = 1.0 / (2f32.sqrt() * root);
         for (row, a) in squares.chunks_exact_mut(self.p).zip(&*projected) {
             row.iter_mut().zip(&*projected).for_each(|(out, b)| *out = scale * a * b);

@@ -4,12 +4,16 @@ use super::{bytes, forward_flops, heads, resolved, weights};
 use crate::{
     attention::{self, CHUNK, is_hybrid, is_merged, reads_inputs, window_of},
     measure::Direction,
-    spec::{Activation, Cell, ModelShape, Norm, Positions},
+    spec::{Activation, Cell, Implementation, ModelShape, Norm, Positions},
     sweep::Prediction,
 };
 
 /// Queries of softmax whose scores are in memory together.
 const QUERY_BLOCK: usize = 256;
+
+/// Logits that the fused loss has at hand together, and positions at least.
+const LOGITS: f64 = (1 << 19) as f64;
+const MIN_ROWS: f64 = 128.0;
 
 /// Bytes of a number that attention and norms compute with.
 const NUMBER: f64 = 4.0;
@@ -59,7 +63,12 @@ pub(super) fn train(cell: &Cell, shape: &ModelShape) -> Option<Prediction> {
     // Backward begins with the logits: gradients of each of their steps, new and summed, and of the output matrix. By its end
     // it has a gradient for every parameter, and those aside.
     let vocab = shape.vocab_size as f64;
-    let begins = NUMBER * (8.0 * tokens * vocab + 4.0 * vocab * shape.d_model as f64);
+    let output = vocab * shape.d_model as f64;
+    let begins = match cell.implementation {
+        Implementation::Reference => NUMBER * (8.0 * tokens * vocab + 4.0 * output),
+        // Logits come and go a few positions at a time, and leave the gradient of their matrix.
+        Implementation::Fused => NUMBER * (LOGITS.max(MIN_ROWS * vocab).min(tokens * vocab) + 3.0 * output),
+    };
     let ends = parameters * size + NUMBER * (aside + one_layer);
     let of_graph = NUMBER * kept;
     let memory = of_parameters + of_graph + begins.max(ends);
@@ -95,6 +104,37 @@ struct Graph {
 }
 
 fn graph(cell: &Cell, shape: &ModelShape) -> Graph {
+    match cell.implementation {
+        Implementation::Reference => plain_graph(cell, shape),
+        Implementation::Fused => fused_graph(cell, shape),
+    }
+}
+
+/// Every operation keeps what it gives and no more; masks and tables are none of it.
+fn fused_graph(cell: &Cell, shape: &ModelShape) -> Graph {
+    let (width, ffn) = (shape.d_model as f64, shape.ffn_dim as f64);
+    let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    let turned = if shape.positions == Positions::Rotary { (h + kv) * d } else { 0.0 };
+    let mixed = match (cell.feature_dim, cell.variant.name.as_str()) {
+        (Some(m), _) => (h + kv) * m as f64 + h * d,
+        (None, "none") => h * d,
+        (None, _) => h * (d + 2.0),
+    };
+    // A norm, and projections before and after they are apart.
+    let read = if reads_inputs(&cell.variant) { width + 2.0 * (h + 2.0 * kv) * d + 4.0 * turned } else { 0.0 };
+    let hidden = if shape.activation == Activation::Swiglu { 3.0 * ffn } else { 2.0 * ffn };
+    // Heads joined, projected and added; and a norm, the way back and the sum of the feed-forward block.
+    let layer = read + mixed + h * d + 2.0 * width + hidden + 3.0 * width;
+    let tokens = cell.batch_size as f64 * cell.seq_len as f64;
+    let output = shape.vocab_size as f64 * width;
+    Graph {
+        forward: tokens * (shape.n_layers as f64 * layer + 4.0 * width) + output,
+        aside: tokens * shape.n_layers as f64 * 8.0 * turned,
+        one_layer: tokens * (hidden + 2.0 * width),
+    }
+}
+
+fn plain_graph(cell: &Cell, shape: &ModelShape) -> Graph {
     let (width, ffn, vocab) = (shape.d_model as f64, shape.ffn_dim as f64, shape.vocab_size as f64);
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
     let norm = match shape.norm {
@@ -164,11 +204,14 @@ fn block_keys(cell: &Cell, n: usize) -> f64 {
 pub(super) fn working_bytes(cell: &Cell, shape: &ModelShape, n: usize) -> f64 {
     let (width, ffn) = (shape.d_model as f64, shape.ffn_dim as f64);
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
+    let fused = cell.implementation == Implementation::Fused;
     // A block of queries times the keys it sees, in four copies; a window's keys are copied to stand in one piece.
     let keys = window_of(&cell.variant).map_or(n, |w| n.min(w.saturating_add(QUERY_BLOCK)));
     let scores = 4.0 * h * n.min(QUERY_BLOCK) as f64 * keys as f64 / n.max(1) as f64;
     let in_window = if window_of(&cell.variant).is_some() { scores + 2.0 * kv * d } else { 0.0 };
     let attending = match (cell.feature_dim, cell.variant.name.as_str()) {
+        (Some(m), _) if fused => (h + kv) * m as f64 + h * d,
+        (None, _) if fused => h * d,
         (Some(m), _) => map_numbers(cell, m as f64) + 3.0 * h * (d + 1.0) + in_window,
         (None, "none") => h * d,
         (None, "window") => in_window + h * d,

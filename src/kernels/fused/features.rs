@@ -3,8 +3,8 @@
 use pulp::Simd as Vectors;
 
 use super::{
-    dots::matrix_vector,
-    vector::{LARGEST_ANGLE, dot, exp, map, map_in_place, sin_cos},
+    dots,
+    vector::{LARGEST_ANGLE, dot, exp, map, map_in_place, maximum, sin_cos, sum},
 };
 use crate::kernels::Simd;
 
@@ -68,6 +68,54 @@ impl pulp::WithSimd for Relu<'_> {
     }
 }
 
+/// `W x`: `weight` is (out, in), `x` (in), `out` (out).
+///
+/// # Panics
+/// If the lengths do not fit together.
+pub fn matrix_vector(simd: Simd, weight: &[f32], x: &[f32], out: &mut [f32]) {
+    assert!(weight.len() == x.len() * out.len());
+    simd.run(MatrixVector { weight, x, out });
+}
+
+struct MatrixVector<'a> {
+    weight: &'a [f32],
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl pulp::WithSimd for MatrixVector<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Vectors>(self, simd: S) {
+        dots::matrix_vector(simd, self.weight, self.x, self.out);
+    }
+}
+
+/// As [`features::exponentials`](crate::kernels::features::exponentials).
+pub fn exponentials(simd: Simd, x: &mut [f32]) -> (f32, f32) {
+    simd.run(Exponentials(x))
+}
+
+struct Exponentials<'a>(&'a mut [f32]);
+
+impl pulp::WithSimd for Exponentials<'_> {
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn with_simd<S: Vectors>(self, simd: S) -> (f32, f32) {
+        let highest = maximum(simd, self.0);
+        let shift = simd.splat_f32s(-highest);
+        map_in_place(
+            simd,
+            self.0,
+            #[inline(always)]
+            |x| exp(simd, simd.add_f32s(x, shift)),
+        );
+        (highest, sum(simd, self.0))
+    }
+}
+
 /// As [`features::affine_relu`](crate::kernels::features::affine_relu).
 ///
 /// # Panics
@@ -91,7 +139,7 @@ impl pulp::WithSimd for AffineRelu<'_> {
     #[inline(always)]
     fn with_simd<S: Vectors>(self, simd: S) {
         let Self { x, scale, weight, bias, out } = self;
-        matrix_vector(simd, weight, x, out);
+        dots::matrix_vector(simd, weight, x, out);
         for (out, b) in out.iter_mut().zip(bias) {
             *out = (scale * *out + b).max(0.0);
         }
@@ -121,7 +169,7 @@ impl pulp::WithSimd for Fourier<'_> {
     fn with_simd<S: Vectors>(self, simd: S) {
         let Self { x, weight, epsilon, out } = self;
         let (sines, cosines) = out.split_at_mut(out.len() / 2);
-        matrix_vector(simd, weight, x, sines);
+        dots::matrix_vector(simd, weight, x, sines);
         let inverse = simd.splat_f32s(1.0 / (dot(simd, x, x).sqrt() + epsilon));
         map_in_place(
             simd,

@@ -8,7 +8,7 @@ use super::vector::{load, split, store};
 use crate::kernels::{Simd, linear::Normalizer};
 
 /// Tokens that share a pass over S where there are many registers, and where there are few.
-const TOGETHER: [usize; 2] = [4, 2];
+pub(super) const TOGETHER: [usize; 2] = [4, 2];
 
 /// As [`kernels::linear::step`](crate::kernels::linear::step) after multiplying S and z by `decay` (1 for none).
 ///
@@ -82,18 +82,19 @@ impl pulp::WithSimd for Step<'_> {
         let mut first = 0;
         while first < group {
             let (q, out) = (&phi_q[first * m..], &mut out[first * d..]);
+            let normalizer = Some(normalizer);
             let token = [Token { phi_k, v, decay }];
             let written = first > 0;
             let left = (group - first).min(together);
             match (left, written) {
-                (1, false) => pass::<S, 1, 1, true>(simd, token, [Queries(q)], s, z, normalizer, out),
-                (2, false) => pass::<S, 1, 2, true>(simd, token, [Queries(q)], s, z, normalizer, out),
-                (3, false) => pass::<S, 1, 3, true>(simd, token, [Queries(q)], s, z, normalizer, out),
-                (_, false) => pass::<S, 1, 4, true>(simd, token, [Queries(q)], s, z, normalizer, out),
-                (1, true) => pass::<S, 1, 1, false>(simd, token, [Queries(q)], s, z, normalizer, out),
-                (2, true) => pass::<S, 1, 2, false>(simd, token, [Queries(q)], s, z, normalizer, out),
-                (3, true) => pass::<S, 1, 3, false>(simd, token, [Queries(q)], s, z, normalizer, out),
-                (_, true) => pass::<S, 1, 4, false>(simd, token, [Queries(q)], s, z, normalizer, out),
+                (1, false) => pass::<S, 1, 1, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (2, false) => pass::<S, 1, 2, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (3, false) => pass::<S, 1, 3, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (_, false) => pass::<S, 1, 4, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (1, true) => pass::<S, 1, 1, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (2, true) => pass::<S, 1, 2, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (3, true) => pass::<S, 1, 3, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (_, true) => pass::<S, 1, 4, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
             }
             first += left;
         }
@@ -120,8 +121,10 @@ impl Forward<'_> {
         let (m, d) = (self.m, self.d);
         let mut tokens = [Token { phi_k: &[], v: &[], decay: 1.0 }; T];
         let mut queries = [Queries(&[]); T];
+        let mut at = [0; T];
         for t in 0..T {
             let i = first + t;
+            at[t] = t * d;
             tokens[t] = Token { phi_k: &self.phi_k[i * m..][..m], v: &self.v[i * d..][..d], decay: 1.0 };
             if let Some(decay) = self.decay {
                 tokens[t].decay = decay[i];
@@ -129,7 +132,7 @@ impl Forward<'_> {
             queries[t] = Queries(&self.phi_q[i * m..]);
         }
         let out = &mut self.out[first * d..];
-        pass::<S, T, 1, true>(simd, tokens, queries, self.s, self.z, self.normalizer, out);
+        pass::<S, T, 1, true>(simd, tokens, queries, self.s, self.z, Some(self.normalizer), out, at);
     }
 }
 
@@ -160,35 +163,40 @@ impl pulp::WithSimd for Forward<'_> {
 
 /// What a token adds: φ(k) (m), v (d_v), and the factor that the sums take first.
 #[derive(Clone, Copy)]
-struct Token<'a> {
-    phi_k: &'a [f32],
-    v: &'a [f32],
-    decay: f32,
+pub(super) struct Token<'a> {
+    pub(super) phi_k: &'a [f32],
+    pub(super) v: &'a [f32],
+    pub(super) decay: f32,
 }
 
 /// φ(q) of the queries of one token, (group, m) and perhaps more behind.
 #[derive(Clone, Copy)]
-struct Queries<'a>(&'a [f32]);
+pub(super) struct Queries<'a>(pub(super) &'a [f32]);
 
-/// Adds `T` tokens one after another to the sums and reads each out for its `G` queries; `out` is (T, G, d_v). Without
-/// `WRITE` the sums hold the tokens already, and are read alone (T = 1).
+/// Adds `T` tokens one after another to the sums and reads each out for its `G` queries, whose outputs (G, d_v) begin
+/// `at` places of `out`. Without `WRITE` the sums hold the tokens already, and are read alone (T = 1). Without a
+/// normalizer there is no denominator and no z.
 #[inline(always)]
-fn pass<S: Vectors, const T: usize, const G: usize, const WRITE: bool>(
+pub(super) fn pass<S: Vectors, const T: usize, const G: usize, const WRITE: bool>(
     simd: S,
     tokens: [Token<'_>; T],
     queries: [Queries<'_>; T],
     s: &mut [f32],
     z: &mut [f32],
-    normalizer: Normalizer,
+    normalizer: Option<Normalizer>,
     out: &mut [f32],
+    at: [usize; T],
 ) {
     let d = tokens[0].v.len();
     let mut decays = false;
     for token in tokens {
         decays |= token.decay != 1.0;
     }
-    let scale = denominators::<S, T, G, WRITE>(simd, tokens, queries, z, normalizer);
-    let mut tile = Tile { d, column: 0, tokens, queries, s, out, scale };
+    let scale = match normalizer {
+        Some(normalizer) => denominators::<S, T, G, WRITE>(simd, tokens, queries, z, normalizer),
+        None => [[1.0; G]; T],
+    };
+    let mut tile = Tile { d, column: 0, tokens, queries, s, out, at, scale };
     // As many columns at once as there are registers for sums, values and the row itself.
     if S::REGISTER_COUNT >= 32 {
         if T * G == 1 {
@@ -261,6 +269,8 @@ struct Tile<'a, 'b, const T: usize, const G: usize> {
     queries: [Queries<'a>; T],
     s: &'b mut [f32],
     out: &'b mut [f32],
+    /// Where each token's outputs begin.
+    at: [usize; T],
     scale: [[f32; G]; T],
 }
 
@@ -325,7 +335,7 @@ impl<const T: usize, const G: usize> Tile<'_, '_, T, G> {
                 for w in 0..W {
                     sums[t][g][w] = simd.mul_f32s(sums[t][g][w], scale);
                 }
-                store::<S, W>(&mut self.out[(t * G + g) * d + column..], sums[t][g]);
+                store::<S, W>(&mut self.out[self.at[t] + g * d + column..], sums[t][g]);
             }
         }
     }
@@ -357,7 +367,7 @@ impl<const T: usize, const G: usize> Tile<'_, '_, T, G> {
         for t in 0..T {
             for g in 0..G {
                 let scaled = simd.mul_f32s(sums[t][g], simd.splat_f32s(self.scale[t][g]));
-                let start = (t * G + g) * d;
+                let start = self.at[t] + g * d;
                 simd.partial_store_f32s(&mut self.out[start + column..start + d], scaled);
             }
         }

@@ -4,12 +4,20 @@
 #![allow(clippy::needless_range_loop, reason = "indices of small arrays of registers, which iterators would spill")]
 #![allow(clippy::too_many_arguments, reason = "the operands of a formula and where it goes")]
 
+pub mod activation;
+pub mod affine_relu;
 mod dots;
 pub mod features;
+pub mod fourier;
 pub mod linear;
+pub mod linear_backward;
+pub mod linear_source;
+pub mod loss;
+pub mod norm;
 mod prefetch;
 pub mod product;
 pub mod rows;
+pub mod softmax_backward;
 pub mod softmax_forward;
 pub mod softmax_step;
 mod tile;

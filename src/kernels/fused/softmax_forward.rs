@@ -10,6 +10,7 @@ use super::{
     vector::{exp, load, map_in_place, maximum, store},
 };
 use crate::kernels::Simd;
+pub use crate::kernels::softmax::Span;
 
 /// Queries of a tile.
 const ROWS: usize = 6;
@@ -20,34 +21,6 @@ const BLOCK: usize = 64;
 /// Maximum before any key: finite, so that no difference of two is NaN, and below every score.
 const NOTHING: f32 = -1e30;
 
-/// Which keys a query sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
-    /// All.
-    Full,
-    /// Those up to its own position, of which the first query has `offset`, and the last `window` of them.
-    Causal {
-        /// Position of the first query among the keys.
-        offset: usize,
-        /// Keys seen at most, the query's own included.
-        window: Option<usize>,
-    },
-}
-
-impl Span {
-    /// First key that query `i` sees, and the first one after those it sees, of `n_keys`.
-    #[inline(always)]
-    fn of(self, i: usize, n_keys: usize) -> (usize, usize) {
-        match self {
-            Self::Full => (0, n_keys),
-            Self::Causal { offset, window } => {
-                let end = offset + i + 1;
-                (end.saturating_sub(window.unwrap_or(end)), end.min(n_keys))
-            }
-        }
-    }
-}
-
 /// Numbers of scratch memory that [`forward`] wants for keys (n, d).
 #[must_use]
 pub fn scratch_len(n_keys: usize, d: usize) -> usize {
@@ -57,7 +30,8 @@ pub fn scratch_len(n_keys: usize, d: usize) -> usize {
 /// `out_i = Σ_j exp(q_i·k_j/√d) v_j / Σ_j exp(q_i·k_j/√d)`, j over the keys that i sees; a query that sees none gives 0.
 ///
 /// `q` is (heads, n, d) and `out` (heads, n, d_v) of the query heads that share the keys (source, d) and values
-/// (source, d_v); padding is left out by passing shorter keys and values.
+/// (source, d_v); padding is left out by passing shorter keys and values. Where `stats` (heads, n, 2) is not empty, it
+/// gets the largest score of each query and the inverse of its sum of weights, which the backward wants.
 ///
 /// # Panics
 /// If the lengths do not fit together or `scratch` is shorter than [`scratch_len`].
@@ -69,6 +43,7 @@ pub fn forward(
     (n, d): (usize, usize),
     span: Span,
     scratch: &mut [f32],
+    stats: &mut [f32],
     out: &mut [f32],
 ) {
     if n == 0 || q.is_empty() {
@@ -79,8 +54,9 @@ pub fn forward(
     let d_v = out.len() / (heads * n);
     assert!(q.len() == heads * n * d && out.len() == heads * n * d_v && d_v > 0);
     assert!(keys.len() == n_keys * d && values.len() == n_keys * d_v);
+    assert!(stats.is_empty() || stats.len() == heads * n * 2);
     let scratch = &mut scratch[..scratch_len(n_keys, d)];
-    simd.run(Forward { q, keys, values, n, d, d_v, n_keys, span, scratch, out });
+    simd.run(Forward { q, keys, values, n, d, d_v, n_keys, span, scratch, stats, out });
 }
 
 struct Forward<'a> {
@@ -93,6 +69,7 @@ struct Forward<'a> {
     n_keys: usize,
     span: Span,
     scratch: &'a mut [f32],
+    stats: &'a mut [f32],
     out: &'a mut [f32],
 }
 
@@ -109,15 +86,17 @@ impl Forward<'_> {
     /// `W` vectors make a panel.
     #[inline(always)]
     fn run<S: Vectors, const W: usize>(self, simd: S) {
-        let Self { q, keys, values, n, d, d_v, n_keys, span, scratch, out } = self;
+        let Self { q, keys, values, n, d, d_v, n_keys, span, scratch, stats, out } = self;
         pack(keys, d, W * S::F32_LANES, scratch);
-        for (q, out) in q.chunks_exact(n * d).zip(out.chunks_exact_mut(n * d_v)) {
+        for (head, (q, out)) in q.chunks_exact(n * d).zip(out.chunks_exact_mut(n * d_v)).enumerate() {
             for first in (0..n).step_by(QUERIES) {
                 let count = QUERIES.min(n - first);
                 let q = &q[first * d..][..count * d];
                 let out = &mut out[first * d_v..][..count * d_v];
                 let block = Queries { q, packed: scratch, values, d, d_v, n_keys, first, count, span };
-                block.attend::<S, W>(simd, out);
+                let stats =
+                    if stats.is_empty() { &mut [][..] } else { &mut stats[2 * (head * n + first)..][..2 * count] };
+                block.attend::<S, W>(simd, stats, out);
             }
         }
     }
@@ -125,7 +104,7 @@ impl Forward<'_> {
 
 /// Keys (n, d) as panels of `width` keys: (n / width, d, width), the last one filled up with zeros.
 #[inline(always)]
-fn pack(keys: &[f32], d: usize, width: usize, packed: &mut [f32]) {
+pub(super) fn pack(keys: &[f32], d: usize, width: usize, packed: &mut [f32]) {
     for (keys, panel) in keys.chunks(width * d).zip(packed.chunks_exact_mut(width * d)) {
         let n = keys.len() / d;
         for (c, column) in panel.chunks_exact_mut(width).enumerate() {
@@ -156,7 +135,7 @@ type Scores = [[f32; BLOCK]; ROWS];
 
 impl Queries<'_> {
     #[inline(always)]
-    fn attend<S: Vectors, const W: usize>(&self, simd: S, out: &mut [f32]) {
+    fn attend<S: Vectors, const W: usize>(&self, simd: S, stats: &mut [f32], out: &mut [f32]) {
         let (mut maxima, mut totals) = ([NOTHING; QUERIES], [0f32; QUERIES]);
         out.fill(0.0);
         let (start, _) = self.span.of(self.first, self.n_keys);
@@ -177,6 +156,11 @@ impl Queries<'_> {
                 row += ROWS;
             }
             key += BLOCK;
+        }
+        for (i, stats) in stats.chunks_exact_mut(2).enumerate() {
+            stats[0] = maxima[i];
+            // A query that sees nothing weighs nothing.
+            stats[1] = if totals[i] == 0.0 { 0.0 } else { 1.0 / totals[i] };
         }
         for (out, total) in out.chunks_exact_mut(self.d_v).zip(totals) {
             if total > 0.0 || total.is_nan() {

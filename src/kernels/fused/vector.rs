@@ -44,6 +44,24 @@ pub(super) fn map<S: Simd>(simd: S, x: &[f32], out: &mut [f32], op: impl Fn(S::f
     }
 }
 
+/// As [`map`] of two slices.
+#[inline(always)]
+pub(super) fn map_pairs<S: Simd>(
+    simd: S,
+    a: &[f32],
+    b: &[f32],
+    out: &mut [f32],
+    op: impl Fn(S::f32s, S::f32s) -> S::f32s,
+) {
+    let ((a, a_tail), (b, b_tail), (out, out_tail)) = (split::<S>(a), split::<S>(b), S::as_mut_simd_f32s(out));
+    for (out, (a, b)) in out.iter_mut().zip(a.iter().zip(b)) {
+        *out = op(*a, *b);
+    }
+    if !a_tail.is_empty() {
+        simd.partial_store_f32s(out_tail, op(simd.partial_load_f32s(a_tail), simd.partial_load_f32s(b_tail)));
+    }
+}
+
 /// As [`map`], in place.
 #[inline(always)]
 pub(super) fn map_in_place<S: Simd>(simd: S, x: &mut [f32], op: impl Fn(S::f32s) -> S::f32s) {
