@@ -89,15 +89,13 @@ pub trait Attention: Send + Sync {
     /// On shapes that do not belong together, on a mask the variant has no meaning for, or as the device fails.
     fn forward(&self, qkv: &Qkv, mask: &Mask) -> Result<Tensor>;
 
-    /// The same by kernels of choice. Fused ones are for f32 on the CPU; they are differentiable too.
+    /// The same by kernels of choice, for f32 on the CPU, differentiable too. Variants without a fused form
+    /// ([`has_fused_form`]) take no notice of them.
     ///
     /// # Errors
-    /// As `forward`, and for fused kernels where the variant or the device has none.
-    fn forward_by(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
-        match kernels {
-            Kernels::Plain => self.forward(qkv, mask),
-            Kernels::Fused(_) => candle_core::bail!("the variant has no fused form over a whole sequence"),
-        }
+    /// As `forward`, and for fused kernels on anything but f32 on the CPU.
+    fn forward_by(&self, qkv: &Qkv, mask: &Mask, _: Kernels) -> Result<Tensor> {
+        self.forward(qkv, mask)
     }
 
     /// Causal attention of n more tokens after those in `state`, which then holds them too: prefill for n > 1, a
@@ -107,15 +105,12 @@ pub trait Attention: Send + Sync {
     /// As `forward`, and where a KV cache is full.
     fn extend(&self, qkv: &Qkv, state: &mut TensorState) -> Result<Tensor>;
 
-    /// The same by kernels of choice; fused ones carry no gradient.
+    /// The same by kernels of choice, as in [`forward_by`](Attention::forward_by); fused ones carry no gradient.
     ///
     /// # Errors
-    /// As `extend`, and for fused kernels where the variant or the device has none.
-    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, kernels: Kernels) -> Result<Tensor> {
-        match kernels {
-            Kernels::Plain => self.extend(qkv, state),
-            Kernels::Fused(_) => candle_core::bail!("the variant has no fused form over a whole sequence"),
-        }
+    /// As `extend`, and for fused kernels on anything but f32 on the CPU.
+    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, _: Kernels) -> Result<Tensor> {
+        self.extend(qkv, state)
     }
 
     /// What cross-attention keeps of a source, made once: keys (b, h_kv, M, ·) and values (b, h_kv, M, d_v) of encoder

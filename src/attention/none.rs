@@ -42,14 +42,6 @@ impl Attention for NoAttention {
         Ok(TensorState::Empty)
     }
 
-    fn forward_by(&self, qkv: &Qkv, mask: &Mask, _: Kernels) -> Result<Tensor> {
-        self.forward(qkv, mask)
-    }
-
-    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, _: Kernels) -> Result<Tensor> {
-        self.extend(qkv, state)
-    }
-
     fn stepper_by(&self, _: Kernels) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(*self))
     }

@@ -40,8 +40,9 @@ impl Default for AdamWSettings {
     }
 }
 
-/// Running means of one parameter's gradient, in its shape, f32.
-#[derive(Debug, Clone)]
+/// Running means of one parameter's gradient, in its shape, f32. An update may change them in place, and a clone of a tensor
+/// is the same memory: so they have no clone.
+#[derive(Debug)]
 pub struct Moments {
     /// Of the gradient.
     pub first: Tensor,
@@ -50,7 +51,7 @@ pub struct Moments {
 }
 
 /// The optimiser of one model.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct AdamW {
     /// The constants; a schedule changes the step size between updates.
     pub settings: AdamWSettings,
