@@ -8,10 +8,7 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    attention::{
-        self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, TensorState, has_fused_form, is_merged,
-        reads_inputs,
-    },
+    attention::{self, Attention, Heads, LinearAttention, Mask, Qkv, Resolved, TensorState, is_merged, reads_inputs},
     kernels::Kernels,
     ops,
     params::{Init, Params},
@@ -46,8 +43,6 @@ pub struct AttentionLayer {
     pub out: Projection,
     /// The variant.
     pub attention: Box<dyn Attention>,
-    /// Whether the variant has a fused form over whole sequences.
-    pub(super) fused: bool,
 }
 
 impl AttentionLayer {
@@ -79,7 +74,7 @@ impl AttentionLayer {
         } else {
             attention::build(variant, heads, params, &name("attention"))?
         };
-        Ok(Self { heads, norm, q, k, v, gate, out, attention, fused: has_fused_form(&variant.spec) })
+        Ok(Self { heads, norm, q, k, v, gate, out, attention })
     }
 
     /// q, k, v of the residual stream x (b, n, d_model) as (b, heads, n, width), rotated where the model is rotary.
@@ -98,16 +93,6 @@ impl AttentionLayer {
         Ok(Qkv { q, k, v: by_head(&self.v, &y, n_kv_heads, kernels)?, gate })
     }
 
-    /// Attention over whole sequences, fused where it can be: (b, h, n, d_v).
-    pub(super) fn mix(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
-        self.attention.forward_by(qkv, mask, self.possible(kernels))
-    }
-
-    /// These kernels, or plain ones where the variant has no fused form.
-    pub(super) fn possible(&self, kernels: Kernels) -> Kernels {
-        if self.fused { kernels } else { Kernels::Plain }
-    }
-
     /// Queries alone, for cross-attention: (b, h, n, width).
     pub(super) fn queries(&self, x: &Tensor) -> Result<Tensor> {
         by_head(&self.q, &self.norm.forward(x)?, self.heads.n_heads, Kernels::Plain)
@@ -120,7 +105,7 @@ impl AttentionLayer {
         let k = by_head(&self.k, &source.hidden, n_kv_heads, kernels)?;
         let v = by_head(&self.v, &source.hidden, n_kv_heads, kernels)?;
         let mask = Mask::Full { source_lengths: source.lengths.clone() };
-        self.mix(&Qkv { q, k, v, gate: None }, &mask, kernels)
+        self.attention.forward_by(&Qkv { q, k, v, gate: None }, &mask, kernels)
     }
 
     /// What cross-attention keeps of a source.

@@ -47,7 +47,7 @@ impl Block {
         dropout: &mut Dropout,
     ) -> Result<Tensor> {
         let qkv = self.attention.project(x, rotary, kernels)?;
-        let mixed = self.attention.mix(&qkv, mask, kernels)?;
+        let mixed = self.attention.attention.forward_by(&qkv, mask, kernels)?;
         let x = (x + dropout.apply(self.attention.outwards(&mixed, kernels)?)?)?;
         let x = match (&self.cross, source) {
             (Some(cross), Some(source)) => {

@@ -55,7 +55,7 @@ fn weights(layer: &AttentionLayer, qkv: &Qkv, kernels: Kernels) -> Result<Tensor
         let values: Vec<f32> = (0..n).flat_map(one).collect();
         let values = Tensor::from_vec(values, (1, 1, n, width), qkv.v.device())?.to_dtype(qkv.v.dtype())?;
         let v = values.broadcast_as((batch, heads, n, width))?.contiguous()?;
-        let out = layer.mix(&Qkv { v, ..qkv.clone() }, &Mask::Causal, kernels)?;
+        let out = layer.attention.forward_by(&Qkv { v, ..qkv.clone() }, &Mask::Causal, kernels)?;
         out.narrow(3, 0, width.min(n - first))?.to_dtype(DType::F32)
     });
     Tensor::cat(&columns.collect::<Result<Vec<_>>>()?, 3)

@@ -186,11 +186,11 @@ impl<'a> Session<'a> {
             let mixed = match &mut state.attention {
                 LayerState::Tensors(state) => {
                     *state = empty(self.capacity)?;
-                    layer.attention.extend_by(&qkv, state, layer.possible(self.kernels))?
+                    layer.attention.extend_by(&qkv, state, self.kernels)?
                 }
                 LayerState::Slices { state, .. } => {
                     let mut filled = empty(n)?;
-                    let mixed = layer.attention.extend_by(&qkv, &mut filled, layer.possible(self.kernels))?;
+                    let mixed = layer.attention.extend_by(&qkv, &mut filled, self.kernels)?;
                     state.load(&filled)?;
                     mixed
                 }
