@@ -1,5 +1,7 @@
 //! Training as a whole: what is learned, resumed, refused; beam search against all sentences there are.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
+
 mod resume;
 mod search;
 mod trainer;
