@@ -2,6 +2,7 @@
 //! looks like on disk, not how it was measured.
 
 mod assemble;
+mod field;
 mod files;
 pub mod journal;
 mod output;
