@@ -20,13 +20,28 @@
 //! Five launches a side find what three cannot; [`simulation`](self) holds the false verdicts and the power that
 //! these rules have on synthetic results, as a test.
 
+mod environment;
+mod evidence;
+mod gate;
 mod key;
+mod matching;
+mod means;
+mod pairing;
 mod side;
+mod spread;
+mod trends;
 mod types;
+mod verdict;
 
+pub use gate::{GateLine, Outcome, Rule, gate};
 pub use key::CellKey;
+pub use pairing::compare;
 pub use side::{Launch, MeasuredCell, Origin, Run, Side, Sides};
+pub use spread::Spreads;
 pub use types::{
     CellComparison, Comparison, Difference, Fairness, Measured, Needs, Normalised, Options, Ratio, Refused, Spread,
     Trend, UNMEASURED_SPREAD, VariantMean, Verdict,
 };
+
+#[cfg(test)]
+mod tests;

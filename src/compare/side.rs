@@ -161,6 +161,16 @@ impl Side {
         Self { name: name.to_owned(), origin, runs: Vec::new(), cells: Vec::new(), index: HashMap::new() }
     }
 
+    #[cfg(test)]
+    pub(super) fn add_for_tests(&mut self, row: &Row) {
+        self.add(row, &[]).expect("taken in");
+    }
+
+    #[cfg(test)]
+    pub(super) fn empty(name: &str, origin: Origin) -> Self {
+        Self::new(name, origin)
+    }
+
     /// The cell of that key.
     #[must_use]
     pub fn cell(&self, key: &CellKey) -> Option<&MeasuredCell> {
@@ -232,6 +242,11 @@ impl Side {
         }
     }
 
+    /// Machine and device, as one text.
+    pub(super) fn machine(&self) -> String {
+        format!("{} {}", self.origin.machine_id, self.origin.device)
+    }
+
     /// The values of an environment column over the runs, each once.
     pub(super) fn environment(&self, column: usize) -> String {
         let mut values: Vec<&str> = Vec::new();
@@ -244,7 +259,7 @@ impl Side {
         values.join("; ")
     }
 
-    fn fact(&self, column: &str) -> String {
+    pub(super) fn fact(&self, column: &str) -> String {
         ENVIRONMENT.iter().position(|c| *c == column).map_or(String::new(), |i| self.environment(i))
     }
 

@@ -2,6 +2,8 @@
 
 /// What every type of a column can say of itself.
 pub(super) trait Field {
+    /// Whether values of the type are numbers.
+    const IS_NUMBER: bool;
     /// The value as a number, where it is one and is there.
     fn number(&self) -> Option<f64>;
     /// The value as a file writes it; empty where it is missing.
@@ -11,6 +13,7 @@ pub(super) trait Field {
 macro_rules! numbers {
     ($($type:ty),+) => {
         $(impl Field for $type {
+            const IS_NUMBER: bool = true;
             fn number(&self) -> Option<f64> {
                 Some(*self as f64)
             }
@@ -23,6 +26,7 @@ macro_rules! numbers {
 numbers!(u32, u64, f64);
 
 impl Field for bool {
+    const IS_NUMBER: bool = false;
     fn number(&self) -> Option<f64> {
         None
     }
@@ -32,6 +36,7 @@ impl Field for bool {
 }
 
 impl Field for String {
+    const IS_NUMBER: bool = false;
     fn number(&self) -> Option<f64> {
         None
     }
@@ -41,6 +46,7 @@ impl Field for String {
 }
 
 impl<T: Field> Field for Option<T> {
+    const IS_NUMBER: bool = T::IS_NUMBER;
     fn number(&self) -> Option<f64> {
         self.as_ref().and_then(T::number)
     }

@@ -32,6 +32,15 @@ macro_rules! columns {
                 }
             }
 
+            /// Whether there is a column of that name whose values are numbers.
+            #[must_use]
+            pub fn has_number(column: &str) -> bool {
+                match column {
+                    $(stringify!($name) => <$type as Field>::IS_NUMBER,)+
+                    _ => false,
+                }
+            }
+
             /// The value of a column as a file holds it; empty where it is missing or there is no such column.
             #[must_use]
             pub fn text(&self, column: &str) -> String {
