@@ -16,6 +16,28 @@ const MOST_ROUNDS: usize = 200;
 /// Advice is for this chance of missing what looks to be there.
 const MISS: f64 = 0.2;
 
+/// How far a shift must be from what is to be excluded, so that one test among many decides, for four chances in five.
+#[derive(Debug, Clone)]
+pub(super) struct Bars {
+    alpha_differs: f64,
+    /// Shifts within ± this are the same.
+    within: f64,
+    /// Launches a side, and the standard errors that a difference and an equality take then.
+    by_launches: Vec<(usize, f64, f64)>,
+}
+
+impl Bars {
+    /// Bars for tests at these levels.
+    pub(super) fn new(alpha_differs: f64, alpha_same: f64, within: f64) -> Self {
+        let of = |n: usize| {
+            let df = 2.0 * n as f64 - 2.0;
+            let miss = t_quantile(df, MISS);
+            (n, t_quantile(df, alpha_differs / 2.0) + miss, t_quantile(df, alpha_same) + miss)
+        };
+        Self { alpha_differs, within, by_launches: (MIN_LAUNCHES..=MOST_LAUNCHES).map(of).collect() }
+    }
+}
+
 /// One side of a cell, as logarithms.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sample<'a> {
@@ -141,26 +163,24 @@ impl Evidence {
         Ratio { ratio: self.estimate.exp(), interval }
     }
 
-    /// What more would decide, at these levels of one test: whichever of difference and equality takes less.
-    pub(super) fn needs(&self, alpha_differs: f64, alpha_same: f64, within: f64) -> Needs {
-        let (by, to_border) = (self.estimate.abs(), within - self.estimate.abs());
-        let decides = |error: f64, df: f64| {
-            let miss = t_quantile(df, MISS);
-            by >= (t_quantile(df, alpha_differs / 2.0) + miss) * error
-                || to_border >= (t_quantile(df, alpha_same) + miss) * error
-        };
+    /// What more would decide: whichever of difference and equality takes less.
+    pub(super) fn needs(&self, bars: &Bars) -> Needs {
+        let (by, to_border) = (self.estimate.abs(), bars.within - self.estimate.abs());
         // One launch that lacks rounds alone: its machine's spread is known and would let the difference through.
         if let (Some(ranks), Some(launches)) = (&self.rounds, self.launches)
-            && launches.p_above(0.0).min(launches.p_below(0.0)) <= alpha_differs / 2.0
-            && ranks.p_above(0.0).min(ranks.p_below(0.0)) > alpha_differs / 2.0
+            && launches.p_above(0.0).min(launches.p_below(0.0)) <= bars.alpha_differs / 2.0
+            && ranks.p_above(0.0).min(ranks.p_below(0.0)) > bars.alpha_differs / 2.0
         {
-            return self.rounds_needed(alpha_differs);
+            return self.rounds_needed(bars.alpha_differs);
         }
         let sd = self.launch_sd();
         let first = (self.counts.0.max(self.counts.1) + 1).max(MIN_LAUNCHES);
-        (first..=MOST_LAUNCHES)
-            .find(|n| decides(sd * (2.0 / *n as f64).sqrt(), 2.0 * *n as f64 - 2.0))
-            .map_or(Needs::OutOfReach, |n| Needs::Launches(n - self.launches()))
+        let decides = |(n, differs, same): &&(usize, f64, f64)| {
+            let error = sd * (2.0 / *n as f64).sqrt();
+            *n >= first && (by >= differs * error || to_border >= same * error)
+        };
+        let enough = bars.by_launches.iter().find(decides);
+        enough.map_or(Needs::OutOfReach, |(n, ..)| Needs::Launches(n - self.launches()))
     }
 
     /// Standard deviation of a launch, or, where nothing says, what its rounds alone would make of it, which is the
@@ -260,10 +280,10 @@ mod tests {
         let evidence = Evidence::of(&sample(&a, None), &sample(&b, None)).unwrap();
         // sd = √((2·10⁻⁴ + 0.5·10⁻⁴)/4) = 0.79 %; at 0.2 % two-sided, 4 launches have t₆ = 5.21 and error 0.56 %:
         // 4.88 % ≥ (5.21 + 0.91) · 0.56 % = 3.4 %, so one more would do.
-        assert_eq!(evidence.needs(0.002, 0.0005, 0.02), Needs::Launches(1));
+        assert_eq!(evidence.needs(&Bars::new(0.002, 0.0005, 0.02)), Needs::Launches(1));
         // Right at a border of ± 5 % nothing helps but the difference, and with a far stricter level more are needed.
-        assert!(matches!(evidence.needs(2e-6, 0.0005, 0.05), Needs::Launches(n) if n > 2));
+        assert!(matches!(evidence.needs(&Bars::new(2e-6, 0.0005, 0.05)), Needs::Launches(n) if n > 2));
         let level = Evidence::of(&sample(&a, None), &sample(&a, None)).unwrap();
-        assert_eq!(level.needs(0.002, 0.0005, 0.0), Needs::OutOfReach);
+        assert_eq!(level.needs(&Bars::new(0.002, 0.0005, 0.0)), Needs::OutOfReach);
     }
 }

@@ -30,8 +30,8 @@ const COUNTED: [&str; 4] = ["state_bytes_pred", "state_bytes_measured", "flops_e
 pub struct Rule {
     /// A numeric column that is not of the key.
     pub column: String,
-    /// The change that may not be passed, as a share: 0.1 is +10 %, −0.1 is −10 %.
-    pub threshold: f64,
+    /// The change that may not be passed, in percent, without its sign.
+    pub percent: f64,
     /// Whether the threshold is passed from above: the sign as written, because +0 % and −0 % differ.
     pub more_is_worse: bool,
 }
@@ -56,15 +56,21 @@ impl FromStr for Rule {
         let percent = change[1..].strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
         let percent = percent.filter(|p| p.is_finite() && *p >= 0.0 && (more_is_worse || *p < 100.0));
         let percent = percent.ok_or_else(|| format!("'{change}' is no percentage; {expected}"))?;
-        let threshold = if more_is_worse { percent / 100.0 } else { -percent / 100.0 };
-        Ok(Self { column: column.to_owned(), threshold, more_is_worse })
+        Ok(Self { column: column.to_owned(), percent, more_is_worse })
     }
 }
 
 impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sign = if self.more_is_worse { '+' } else { '-' };
-        write!(f, "{}:{sign}{}%", self.column, 100.0 * self.threshold.abs())
+        write!(f, "{}:{sign}{}%", self.column, self.percent)
+    }
+}
+
+impl Rule {
+    /// The threshold as a share: 0.1 is +10 %, −0.1 is −10 %.
+    fn threshold(&self) -> f64 {
+        if self.more_is_worse { self.percent / 100.0 } else { -self.percent / 100.0 }
     }
 }
 
@@ -136,7 +142,7 @@ pub fn gate(
             };
             let ratio = evidence.ratio();
             let change = |ratio: f64| ratio.recip() - 1.0;
-            let border = -rule.threshold.ln_1p();
+            let border = -rule.threshold().ln_1p();
             let (below, above) = (evidence.p_below(border), evidence.p_above(border));
             let (p_fails, p_passes) = if rule.more_is_worse { (below, above) } else { (above, below) };
             // +0 % of what is counted: no more is no failure, and is known.

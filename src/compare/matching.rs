@@ -58,7 +58,7 @@ pub(super) fn pairs<'a>(base: &'a Side, candidate: &'a Side, options: &Options) 
             let Some(right) = right.get(key) else { continue };
             match (&left[..], &right[..]) {
                 ([one], [other]) => {
-                    partner.insert(&one.key, other);
+                    partner.insert(&one.key, *other);
                     taken.insert(&other.key, ());
                 }
                 (many, [_]) if many.len() > 1 => return Err(ambiguous(base, many, &across)),

@@ -15,10 +15,8 @@
 //!   ([`Spread`]), or else a factor of [`UNMEASURED_SPREAD`].
 //! - `same` is an interval that lies within ± [`Options::same_within`].
 //!
-//! # What can be found
-//!
-//! Five launches a side find what three cannot; [`simulation`](self) holds the false verdicts and the power that
-//! these rules have on synthetic results, as a test.
+//! What these rules find, and how often they claim what is not so, is simulated in `tests/simulation.rs` beside this file;
+//! ARCHITECTURE.md has the table.
 
 mod environment;
 mod evidence;

@@ -5,7 +5,7 @@ use super::{
     evidence::{Evidence, MIN_ROUNDS, Sample},
     matching::{Pair, check, pairs},
     means::means,
-    side::{MeasuredCell, Side},
+    side::{Limits, MeasuredCell, Side},
     spread::Spreads,
     trends::trends,
     types::{CellComparison, Comparison, Measured, Needs, Normalised, Options, Refused, Verdict},
@@ -26,7 +26,7 @@ pub fn compare(base: &Side, candidate: &Side, options: &Options, spreads: &Sprea
     if !pairs.iter().any(|(b, c)| b.is_some() && c.is_some()) {
         return Err(nothing_in_common(base, candidate));
     }
-    let mut cells: Vec<CellComparison> = pairs.iter().map(|pair| outline(pair, base, candidate)).collect();
+    let mut cells: Vec<CellComparison> = pairs.iter().filter_map(|pair| outline(pair, base, candidate)).collect();
     let of_pair = |pair: &Pair<'_>| evidence(pair, base, candidate, spreads);
     let (at, found): (Vec<usize>, Vec<Evidence>) =
         pairs.iter().enumerate().filter_map(|(i, pair)| Some((i, of_pair(pair)?))).unzip();
@@ -66,18 +66,16 @@ pub(super) fn figures(cell: &MeasuredCell) -> Vec<&[f64]> {
 
 /// What two cells say of their ratio; `None` where one is missing or has too little.
 pub(super) fn evidence(pair: &Pair<'_>, base: &Side, candidate: &Side, spreads: &Spreads) -> Option<Evidence> {
-    let (machines, (b, c)) = ((base.machine(), candidate.machine()), (pair.0?, pair.1?));
-    let sample = |cell: &MeasuredCell, machine| {
-        let spread = spreads.of_cell(machine, Some(&cell.key));
-        (figures(cell), spread)
-    };
-    let ((left, left_spread), (right, right_spread)) = (sample(b, &machines.0), sample(c, &machines.1));
-    Evidence::of(&Sample::of(&left, &machines.0, left_spread), &Sample::of(&right, &machines.1, right_spread))
+    let (b, c) = (pair.0?, pair.1?);
+    let (left, right) = (base.machine(), candidate.machine());
+    let base_sample = Sample::of(&figures(b), &left, spreads.of_cell(&left, Some(&b.key)));
+    let candidate_sample = Sample::of(&figures(c), &right, spreads.of_cell(&right, Some(&c.key)));
+    Evidence::of(&base_sample, &candidate_sample)
 }
 
-/// All of a cell but its ratio, with the verdict it has if there is no evidence.
-fn outline(pair: &Pair<'_>, base: &Side, candidate: &Side) -> CellComparison {
-    let key = pair.0.or(pair.1).map_or_else(|| unreachable!("a pair has a cell"), |c| c.key.clone());
+/// All of a cell but its ratio, with the verdict it has if there is no evidence. Every pair has a cell.
+fn outline(pair: &Pair<'_>, base: &Side, candidate: &Side) -> Option<CellComparison> {
+    let key = pair.0.or(pair.1)?.key.clone();
     let verdict = match pair {
         (Some(_), None) => Verdict::Missing("candidate"),
         (None, _) => Verdict::Missing("base"),
@@ -86,7 +84,7 @@ fn outline(pair: &Pair<'_>, base: &Side, candidate: &Side) -> CellComparison {
             None => Verdict::Unclear(few_rounds(b, c)),
         },
     };
-    CellComparison {
+    Some(CellComparison {
         key,
         base: pair.0.and_then(measured),
         candidate: pair.1.and_then(measured),
@@ -94,7 +92,7 @@ fn outline(pair: &Pair<'_>, base: &Side, candidate: &Side) -> CellComparison {
         p_holm: None,
         verdict,
         normalised: Normalised::default(),
-    }
+    })
 }
 
 /// What became of a cell, where no launch has a speed of it.
@@ -120,14 +118,14 @@ fn measured(cell: &MeasuredCell) -> Option<Measured> {
 /// The ratio times what the base has over what the candidate has.
 fn normalised(pair: &Pair<'_>, ratio: f64, base: &Side, candidate: &Side) -> Normalised {
     let cores = |side: &Side| side.fact("cpu_cores_physical").parse::<f64>().ok().filter(|n| *n > 0.0);
-    let limit = |cell: Option<&MeasuredCell>, of: fn(&(Option<f64>, Option<f64>)) -> Option<f64>| {
+    let limit = |cell: Option<&MeasuredCell>, of: fn(&Limits) -> Option<f64>| {
         let values: Vec<f64> = cell?.launches.iter().filter_map(|l| of(&l.limits)).collect();
         median(&values)
     };
     let per = |b: Option<f64>, c: Option<f64>| Some(ratio * b? / c?);
     Normalised {
         per_core: per(cores(base), cores(candidate)),
-        per_gb_per_s: per(limit(pair.0, |l| l.0), limit(pair.1, |l| l.0)),
-        per_gflops: per(limit(pair.0, |l| l.1), limit(pair.1, |l| l.1)),
+        per_gb_per_s: per(limit(pair.0, |l| l.gb_per_s), limit(pair.1, |l| l.gb_per_s)),
+        per_gflops: per(limit(pair.0, |l| l.gflops), limit(pair.1, |l| l.gflops)),
     }
 }

@@ -1,7 +1,7 @@
 //! From evidence to verdicts: all cells of a comparison together, so that at most 5 % of comparisons claim anything false.
 
 use super::{
-    evidence::Evidence,
+    evidence::{Bars, Evidence},
     types::{Needs, Verdict},
 };
 use crate::stats::holm;
@@ -17,14 +17,15 @@ pub(super) fn decide(evidence: &[Evidence], same_within: f64) -> Vec<(f64, Verdi
     let differs: Vec<f64> = evidence.iter().map(Evidence::p_differs).collect();
     let same: Vec<f64> = evidence.iter().map(|e| e.p_same(within)).collect();
     let (differs, same) = (holm(&differs), holm(&same));
+    // As if a cell were the last to be decided: what others will come to is not known.
     let tests = evidence.len().max(1) as f64;
+    let bars = Bars::new(ALPHA_DIFFERS / tests, ALPHA_SAME / tests, within);
     let one = |(e, (differs, same)): (&Evidence, (f64, f64))| {
         let verdict = match () {
             () if same <= ALPHA_SAME => Verdict::Same,
             () if differs <= ALPHA_DIFFERS && e.estimate > 0.0 => Verdict::Faster,
             () if differs <= ALPHA_DIFFERS => Verdict::Slower,
-            // As if it were the last to be decided: what others will come to is not known.
-            () => Verdict::Unclear(e.needs(ALPHA_DIFFERS / tests, ALPHA_SAME / tests, within)),
+            () => Verdict::Unclear(e.needs(&bars)),
         };
         (differs, verdict)
     };

@@ -21,7 +21,7 @@ const SAMPLES: &str = "samples";
 ///
 /// # Errors
 /// [`ReadError::Invalid`], also with what `take` answers.
-pub fn each_json_line(path: &str, bytes: &[u8], take: &mut Take<'_>) -> Result<Reading, ReadError> {
+pub(super) fn each_json_line(path: &str, bytes: &[u8], take: &mut Take<'_>) -> Result<Reading, ReadError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reading = Reading::default();
     let mut found = false;

@@ -115,7 +115,7 @@ pub fn each_cell(path: &str, bytes: &[u8], take: &mut Take<'_>) -> Result<Readin
             }
             Ok(row) => take(row).map_err(|message| here(line, None, message))?,
             // No field of ours has a line break: the rest of the file was taken for one field.
-            Err(_) if is_last && record.iter().any(|field| field.contains(&b'\n')) => {
+            Err(_) if record.iter().any(|field| field.contains(&b'\n')) => {
                 return Err(here(line, None, "a quotation mark opens a field and none closes it".to_owned()));
             }
             Err(_) if is_last && ends_within_a_line => reading.is_truncated = true,

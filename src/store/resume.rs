@@ -112,7 +112,10 @@ pub fn resume(
     if let Some(difference) = difference(&rows, plan, launch.is_some()) {
         return refuse(difference);
     }
-    let (others, rows) = apart(rows, launch);
+    let own = launch.map(|launch| run_of_launch(&rows, launch));
+    let is_own = |row: &Row| own.as_ref().is_none_or(|own| own.as_ref() == Some(&row.run_id));
+    let all = rows;
+    let rows: Vec<Row> = all.iter().filter(|row| is_own(row)).cloned().collect();
     let journal = places.journal.and_then(read_journal);
     let is_other = |j: &JournalContent| !j.visits.is_empty() && j.header.fingerprint != plan.fingerprint();
     if rows.is_empty() && journal.as_ref().is_some_and(is_other) {
@@ -128,7 +131,9 @@ pub fn resume(
     if let Some(difference) = kept.iter().find_map(|row| Origin::of(row).difference(now)) {
         return refuse(format!("its {difference}"));
     }
-    let stay: Vec<Row> = others.iter().chain(&kept).cloned().collect();
+    // In the order of the file, by which launches are counted.
+    let stays = |row: &&Row| !is_own(row) || done.contains(&CellId(row.cell_id.clone()));
+    let stay: Vec<Row> = all.iter().filter(stays).cloned().collect();
     let mut pending = vec![(places.cells.to_owned(), cells_csv(&stay).unwrap_or_default())];
     let runs = stay.iter().map(|r| r.run_id.as_str()).chain(run_id.as_deref()).collect();
     let keep = Keep { runs, rows: stay.iter().map(|r| (r.run_id.as_str(), r.cell_id.as_str())).collect() };
@@ -190,17 +195,15 @@ fn difference(rows: &[Row], plan: &Plan, has_launches: bool) -> Option<String> {
     })
 }
 
-/// The rows of the other launches, and those of the launch with that number.
-fn apart(rows: Vec<Row>, launch: Option<usize>) -> (Vec<Row>, Vec<Row>) {
-    let Some(launch) = launch else { return (Vec::new(), rows) };
-    let mut runs: Vec<String> = Vec::new();
-    for row in &rows {
-        if !runs.contains(&row.run_id) {
-            runs.push(row.run_id.clone());
+/// The name of the launch with that number, from 1, if there is one yet.
+fn run_of_launch(rows: &[Row], launch: usize) -> Option<String> {
+    let mut runs: Vec<&String> = Vec::new();
+    for row in rows {
+        if !runs.contains(&&row.run_id) {
+            runs.push(&row.run_id);
         }
     }
-    let own = runs.into_iter().nth(launch.saturating_sub(1));
-    rows.into_iter().partition(|row| Some(&row.run_id) != own.as_ref())
+    runs.into_iter().nth(launch.saturating_sub(1)).cloned()
 }
 
 /// Whether a journal is of the run that wrote the rows, or of this plan where there are no rows, and of the same origin.

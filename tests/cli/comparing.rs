@@ -127,7 +127,7 @@ fn machines_in_a_directory_are_held_against_the_first() {
     fs::write(dir.path().join("lab/other.csv"), "command,mean\nx,1\n").expect("written");
     let assert = t2r(dir.path(), &["compare", "lab"]).code(0);
     let text = stdout(&assert);
-    for part in ["lab (box mb) against lab (box ma)", "2 faster", "1.25×", "2 threads against 8"] {
+    for part in ["lab (box mb) against lab (box ma)", "2 faster", "1.28×", "2 threads against 8"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(stderr(&assert).contains("passed over lab/other.csv, line 1"), "{}", stderr(&assert));

@@ -73,7 +73,7 @@ fn a_cell_that_broke_fails_and_one_that_is_gone_is_unclear() {
 #[test]
 fn rules_are_read_with_their_sign_and_refused_with_a_reason() {
     let rule: Rule = "p50_ns:+10%".parse().expect("a rule");
-    assert!((rule.threshold - 0.1).abs() < 1e-12 && rule.more_is_worse);
+    assert!(rule.percent == 10.0 && rule.more_is_worse);
     assert_eq!(rule.to_string(), "p50_ns:+10%");
     assert_eq!("tokens_per_s:-0%".parse::<Rule>().expect("a rule").to_string(), "tokens_per_s:-0%");
     let wrong = [
