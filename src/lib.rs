@@ -5,6 +5,7 @@ pub mod attention;
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
+pub mod compare;
 pub mod inference;
 pub mod kernels;
 pub mod measure;

@@ -1,11 +1,13 @@
 //! Answers as text for people and for programs. Pure: values in, `String` out; prints nothing and measures nothing.
 
+mod compare;
 mod env;
 mod format;
 mod list;
 mod numbers;
 mod summary;
 
+pub use compare::{Compared, render_comparisons, render_gate};
 pub use env::render_env;
 pub use format::Format;
 pub use list::Listing;

@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "train",
     "sweep",
     "store",
+    "compare",
     "report",
     "bench",
     "tradeoff",
