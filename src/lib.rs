@@ -15,3 +15,4 @@ pub mod stats;
 pub mod store;
 pub mod sweep;
 pub mod train;
+pub mod tui;

@@ -33,6 +33,7 @@ pub struct Bench {
     device: Device,
     dump: Option<PathBuf>,
     stop: Box<dyn Fn() -> bool>,
+    rest: Box<dyn Fn()>,
     clock: Box<dyn Clock>,
     cache_bytes: u64,
 }
@@ -42,7 +43,14 @@ impl Bench {
     /// to end.
     #[must_use]
     pub fn new(device: Device, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
-        Self { device, dump, stop, clock: Box::new(MonotonicClock::default()), cache_bytes: costs::last_level_cache() }
+        let (clock, cache_bytes) = (Box::new(MonotonicClock::default()), costs::last_level_cache());
+        Self { device, dump, stop, rest: Box::new(|| {}), clock, cache_bytes }
+    }
+
+    /// With something to do between samples, where nothing is being timed: a screen that was asked for can be drawn there.
+    #[must_use]
+    pub fn resting(self, rest: Box<dyn Fn()>) -> Self {
+        Self { rest, ..self }
     }
 }
 
@@ -67,7 +75,8 @@ impl Executor for Bench {
 
     fn visit(&mut self, unit: &[&Cell], request: &VisitRequest) -> Result<Vec<Measured>, VisitError> {
         let Some(cell) = unit.first() else { return Ok(Vec::new()) };
-        let visit = Visiting { device: &self.device, clock: self.clock.as_ref(), stop: self.stop.as_ref(), request };
+        let (clock, stop, rest) = (self.clock.as_ref(), self.stop.as_ref(), self.rest.as_ref());
+        let visit = Visiting { device: &self.device, clock, stop, rest, request };
         let measured = match cell.workload {
             Workload::Attention => layer::attention(cell, self.cache_bytes, &visit).map(|m| vec![m]),
             Workload::Forward => layer::forward(cell, self.cache_bytes, &visit).map(|m| vec![m]),
@@ -90,6 +99,8 @@ struct Visiting<'a> {
     device: &'a Device,
     clock: &'a dyn Clock,
     stop: &'a dyn Fn() -> bool,
+    /// To be called between samples and nowhere else.
+    rest: &'a dyn Fn(),
     request: &'a VisitRequest,
 }
 

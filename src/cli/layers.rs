@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
 use serde::Deserialize;
 
 use super::{
@@ -22,14 +21,6 @@ struct Settings {
     sweep: SweepFields,
     measure: MeasureFields,
     run: RunFields,
-}
-
-/// Fields alone, for reading the environment exactly as flags are read.
-#[derive(Debug, Parser)]
-#[command(name = "T2R_*", no_binary_name = true)]
-struct FieldsLine {
-    #[command(flatten)]
-    fields: Fields,
 }
 
 /// The profile's name and everything that covers it.
@@ -59,20 +50,15 @@ fn text(name: &str) -> Option<String> {
 
 /// `T2R_SEQ_LEN=64` is `--seq-len=64`.
 fn environment(get: impl Fn(&str) -> Option<String>) -> Answer<Fields> {
-    let names = SweepFields::NAMES.iter().chain(MeasureFields::NAMES).chain(RunFields::NAMES);
-    let mut fields = Fields::default();
-    for name in names {
+    let mut fields = Overrides::default();
+    for name in Overrides::names() {
         let variable = format!("T2R_{}", name.to_uppercase());
         let Some(value) = get(&variable) else { continue };
-        let flag = format!("--{}={value}", name.replace('_', "-"));
-        let one = FieldsLine::try_parse_from([flag]).map_err(|e| {
-            let message = e.to_string();
-            let first = message.lines().next().unwrap_or_default();
-            Failure::Usage(format!("environment variable {variable}: {}", first.trim_start_matches("error: ")))
-        })?;
-        fields = over(fields, &one.fields);
+        let one = Overrides::read(name, &value)
+            .map_err(|e| Failure::Usage(format!("environment variable {variable}: {e}")))?;
+        fields = fields.over(&one);
     }
-    Ok(fields)
+    Ok(Fields { sweep: fields.sweep, measure: fields.measure, run: fields.run })
 }
 
 /// `$XDG_CONFIG_HOME/t2r/config.toml` or `~/.config/t2r/config.toml`.

@@ -3,10 +3,10 @@
 mod env;
 mod format;
 mod list;
-mod numbers;
+pub mod numbers;
 mod summary;
 
 pub use env::render_env;
 pub use format::Format;
 pub use list::Listing;
-pub use summary::render_summary;
+pub use summary::{name_among, per_token, render_summary, shape_title};

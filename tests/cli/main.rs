@@ -1,5 +1,7 @@
 //! The binary as its users meet it: exit codes, streams, files.
 
+#[cfg(unix)]
+mod dashboard;
 mod files;
 #[cfg(unix)]
 mod leaving;

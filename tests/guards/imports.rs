@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "report",
     "bench",
     "progress",
+    "tui",
     "cli",
 ];
 

@@ -206,7 +206,13 @@ fn peaks_that_panic_are_missing_and_an_interrupted_group_does_not_wait_for_them(
         let kept = Kept::default();
         let stop = move || stop_after.is_some_and(|n| clock.get() >= Duration::from_secs(n));
         let (run_id, restored) = ("r".to_owned(), Restored::default());
-        let world = World { executor: &mut executor, instruments: &mut instruments, sink: &mut &kept, stop: &stop };
+        let world = World {
+            executor: &mut executor,
+            instruments: &mut instruments,
+            sink: &mut &kept,
+            stop: &stop,
+            skip: &|_| false,
+        };
         Runner { plan: &plan, run_id, memory_default: 1 << 30, restored, world }.run().expect("runs");
         assert_eq!(instruments.1, asked);
         let records = records(&kept.0.into_inner());
