@@ -275,7 +275,7 @@ struct Watched {
     relay: Rc<Relay>,
     plan: Arc<Plan>,
     predictions: Vec<Option<Prediction>>,
-    cost: Option<f64>,
+    cost: Option<ObserverCost>,
 }
 
 impl Front for Watched {
@@ -290,12 +290,12 @@ impl Front for Watched {
             predictions: self.predictions.clone(),
             rows: beginning.rows.to_vec(),
             file: beginning.file.clone(),
-            observer_pct: self.cost,
+            observer: self.cost,
         });
     }
 
     fn watched(&mut self, cost: &ObserverCost) {
-        self.cost = Some(cost.pct);
+        self.cost = Some(*cost);
     }
 }
 

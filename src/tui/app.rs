@@ -5,13 +5,14 @@ use std::{path::PathBuf, time::Duration};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+pub(crate) use super::message::{Effect, Export, Message, Phase};
 use super::{
     board::{Sheet, sheets},
     compare::{Compare, Entry, Loaded, Picker},
     dialog::{Ask, Dialog, Purpose},
     gauges::Gauges,
     grid::Grid,
-    host::{Choices, Ended, Facts, Order, Outlook, Unfinished},
+    host::{Choices, Ended, Facts, Order},
     keys::{Action, Screen, action},
     live_run::{Begun, CellState, LiveRun},
     quality::QualityFile,
@@ -21,98 +22,9 @@ use super::{
 };
 use crate::{
     measure::{Build, Machine, MeasuredLimits},
-    spec::CellId,
     store::Row,
     sweep::Event,
 };
-
-/// Something happened.
-pub(crate) enum Message {
-    /// A key.
-    Key(KeyEvent),
-    /// Text was pasted.
-    Pasted(String),
-    /// Time passed; gauges where they were read.
-    Tick(Duration, Option<Gauges>),
-    /// What the choices come to.
-    Planned(Box<Result<Outlook, String>>),
-    /// A run begins.
-    Begun(Box<Begun>),
-    /// What a run said.
-    Events(Vec<Event>),
-    /// A run is over.
-    Ended(Result<Ended, String>),
-    /// Files were read.
-    Opened(Vec<Result<Loaded, String>>),
-    /// A file with quality was read.
-    Quality(Box<QualityFile>),
-    /// A folder was read.
-    Listed(PathBuf, Result<Vec<Entry>, String>),
-    /// A file is there already.
-    Exists(Export, String),
-    /// Something was written, or not.
-    Wrote(Result<String, String>),
-    /// The limits were measured.
-    Limits(Box<MeasuredLimits>),
-    /// Runs that can be resumed.
-    Unfinished(Vec<Unfinished>),
-    /// Something to tell.
-    Notice(String),
-    /// A signal asked the process to end.
-    Terminate,
-}
-
-/// What is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Export {
-    /// The rows, as CSV.
-    Csv,
-    /// The screen, as SVG or text by the name's ending.
-    Screen,
-}
-
-/// What is to be done outside.
-#[derive(Debug, Clone)]
-pub(crate) enum Effect {
-    /// Say what the choices come to.
-    Plan(Choices),
-    /// Start a run.
-    Start(Order),
-    /// End the run, its file whole.
-    Cancel,
-    /// Go on without these cells.
-    Skip(Vec<CellId>),
-    /// Write something.
-    Write { export: Export, path: String, force: bool },
-    /// Read a file.
-    Open(PathBuf),
-    /// Read a folder.
-    List(PathBuf),
-    /// Measure what the machine can reach.
-    MeasureLimits,
-    /// Forget a run that was not finished.
-    Forget(Unfinished),
-    /// Suspend the process.
-    Suspend,
-    /// Leave. A run that goes is ended first.
-    Quit,
-}
-
-/// Where the run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Phase {
-    /// There was none yet, or only files are shown.
-    #[default]
-    Idle,
-    /// It was asked for.
-    Starting,
-    /// It goes; a pause may have been asked for.
-    Running { pausing: bool },
-    /// It is being ended.
-    Cancelling,
-    /// It is over.
-    Finished,
-}
 
 /// The dashboard's state.
 pub struct App {
@@ -132,6 +44,8 @@ pub struct App {
     pub(crate) setup: Setup,
     pub(crate) selection: Selection,
     pub(crate) sheets: Vec<Sheet>,
+    /// What each row at hand is called among those of its sheet.
+    pub(crate) names: Vec<String>,
     pub(crate) charts: Charts,
     pub(crate) grid: Grid,
     pub(crate) compare: Compare,
@@ -163,6 +77,7 @@ impl App {
             setup: Setup { choices, ..Setup::default() },
             selection: Selection { batch: usize::MAX, ..Selection::default() },
             sheets: Vec::new(),
+            names: Vec::new(),
             charts: Charts::default(),
             grid: Grid::default(),
             compare: Compare::default(),
@@ -428,6 +343,12 @@ impl App {
     /// After other rows came to be at hand.
     pub(crate) fn refresh_rows(&mut self) {
         self.sheets = sheets(self.rows());
+        self.names = vec![String::new(); self.rows().len()];
+        for sheet in &self.sheets {
+            for (row, line) in &sheet.rows {
+                self.names[*row].clone_from(&sheet.lines[*line].name);
+            }
+        }
         self.selection.clamp(&self.sheets);
         self.refresh_charts();
     }

@@ -89,6 +89,8 @@ pub(crate) struct Compare {
     pub(crate) pairs: Vec<Pair>,
     pub(crate) differences: Vec<Difference>,
     pub(crate) at: usize,
+    /// Whether the cells are the same but for implementation, device, threads and seed.
+    pub(crate) across: bool,
     pub(crate) by_verdict: bool,
     pub(crate) reverse: bool,
 }
@@ -118,13 +120,22 @@ impl Compare {
             (self.pairs, self.differences) = (Vec::new(), Vec::new());
             return;
         };
-        let places: HashMap<&str, usize> =
-            other.rows.iter().enumerate().map(|(i, r)| (r.cell_id.as_str(), i)).collect();
+        let of = |key: fn(&Row) -> String| -> HashMap<String, usize> {
+            other.rows.iter().enumerate().map(|(i, r)| (key(r), i)).collect()
+        };
+        let mut key: fn(&Row) -> String = |row| row.cell_id.clone();
+        let mut places = of(key);
+        self.across = !own.iter().any(|row| places.contains_key(&row.cell_id));
+        if self.across {
+            // Another implementation, or another machine: the same cells but for that.
+            key = without_run;
+            places = of(key);
+        }
         self.pairs = own
             .iter()
             .enumerate()
             .filter(|(_, row)| !row.status.is_empty())
-            .map(|(i, row)| pair(i, row, places.get(row.cell_id.as_str()).map(|o| (*o, &other.rows[*o]))))
+            .map(|(i, row)| pair(i, row, places.get(&key(row)).map(|o| (*o, &other.rows[*o]))))
             .collect();
         if self.by_verdict {
             self.pairs.sort_by_key(|p| p.verdict);
@@ -174,6 +185,14 @@ impl Compare {
     }
 }
 
+/// The key of a cell, save what belongs to the run or to the code.
+fn without_run(row: &Row) -> String {
+    let shape = (row.n_layers, row.d_model, row.n_heads, row.n_kv_heads, row.head_dim, row.ffn_dim, row.vocab_size);
+    let what = (&row.workload, &row.variant, &row.variant_params, row.causal, &row.dtype, &row.model, &row.cache);
+    let sizes = (row.batch_size, row.seq_len, row.n_prompt, row.n_gen, row.feature_dim, row.cross_feature_dim);
+    format!("{what:?} {sizes:?} {shape:?}")
+}
+
 fn pair(own: usize, row: &Row, other: Option<(usize, &Row)>) -> Pair {
     let Some((at, other)) = other else {
         return Pair { own, other: None, ratio: None, bounds: None, verdict: Verdict::Missing };
@@ -202,6 +221,7 @@ fn differences(a: &Row, b: &Row) -> Vec<Difference> {
             ("threads of the run", r.n_threads.to_string()),
             ("memory", text(r.ram_total_bytes.map(crate::report::numbers::bytes))),
             ("device", r.device_name.clone()),
+            ("implementation", r.implementation.clone()),
             ("os", r.os.clone()),
             ("kernel", r.kernel.clone()),
             ("container", text(r.container)),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    measure::ObserverCost,
     spec::CellId,
     store::{Row, RunInfo, assemble},
     sweep::{CellRecord, Event, GroupRecord, Outcome, Plan, Prediction, Visit},
@@ -40,8 +41,8 @@ pub(crate) struct Begun {
     pub(crate) rows: Vec<Row>,
     /// The cells file that is being written.
     pub(crate) file: Option<PathBuf>,
-    /// What watching costs a block, percent, with the interval where there is one.
-    pub(crate) observer_pct: Option<f64>,
+    /// What watching costs a block.
+    pub(crate) observer: Option<ObserverCost>,
 }
 
 /// A warning as it fired.

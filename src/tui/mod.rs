@@ -13,6 +13,7 @@ mod grid;
 mod host;
 mod keys;
 mod live_run;
+mod message;
 mod plot;
 mod quality;
 mod raster;

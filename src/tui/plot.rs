@@ -1,6 +1,8 @@
 //! A chart of lines over a logarithmic x axis: dots, markers, intervals, and the name of each line at its end instead of a
 //! legend. Knows numbers and cells of a buffer, not what they mean.
 
+use std::ops::Range;
+
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -46,6 +48,8 @@ pub(crate) struct Plot<'a> {
     pub(crate) marks: &'a [Mark],
     /// Whether y is logarithmic too.
     pub(crate) log_y: bool,
+    /// Whether round numbers of y are powers of two, as for bytes.
+    pub(crate) binary_y: bool,
     /// How ticks of y are written.
     pub(crate) y_text: fn(f64) -> String,
     /// How ticks of x are written.
@@ -82,27 +86,36 @@ impl Scale {
         (-1e-9..=1.0 + 1e-9).contains(&place).then_some(place)
     }
 
-    /// Round numbers within, at most `most`.
-    fn ticks(&self, most: usize) -> Vec<f64> {
+    /// Round numbers within, at most `most`: as many as fit.
+    fn ticks(&self, most: usize, binary: bool) -> Vec<f64> {
         let (low, high) = if self.log { (self.low.exp(), self.high.exp()) } else { (self.low, self.high) };
-        let decades = || -24_i32..25;
-        let of = |digits: &[f64]| -> Vec<f64> {
-            let all = decades().flat_map(|d| digits.iter().map(move |m| m * 10_f64.powi(d)));
-            all.filter(|t| *t >= low && *t <= high).collect()
-        };
-        if self.log {
-            let every = |n: i32| decades().filter(move |d| d.rem_euclid(n) == 0).map(|d| 10_f64.powi(d));
-            let candidates = [of(&[1.0, 2.0, 5.0]), of(&[1.0, 3.0]), of(&[1.0])];
-            if let Some(ticks) = candidates.into_iter().find(|t| t.len() <= most) {
-                return ticks;
-            }
-            let wide = |n| every(n).filter(|t| *t >= low && *t <= high).collect::<Vec<_>>();
-            return (2..9).map(wide).find(|t| t.len() <= most).unwrap_or_default();
+        let within = |all: Vec<f64>| -> Vec<f64> { all.into_iter().filter(|t| *t >= low && *t <= high).collect() };
+        if !self.log {
+            let steps = round_steps(binary).into_iter();
+            let Some(step) = steps.into_iter().find(|s| (high - low) / s < most as f64) else { return Vec::new() };
+            return within((0..=most).map(|i| (low / step).ceil() * step + i as f64 * step).collect());
         }
-        let steps = decades().flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * 10_f64.powi(d)));
-        let Some(step) = steps.into_iter().find(|s| (high - low) / s < most as f64) else { return Vec::new() };
-        (0..=most).map(|i| (low / step).ceil() * step + i as f64 * step).filter(|t| *t <= high).collect()
+        let candidates = if binary {
+            [1, 2, 5, 10, 20].map(|n| powers(2.0, -10..60, n, &[1.0])).to_vec()
+        } else {
+            let fine = [1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+            let digits: [&[f64]; 5] = [&fine, &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]];
+            let of_decades = digits.iter().map(|d| powers(10.0, -24..25, 1, d));
+            of_decades.chain((2..9).map(|n| powers(10.0, -24..25, n, &[1.0]))).collect()
+        };
+        candidates.into_iter().map(within).find(|t| t.len() <= most).unwrap_or_default()
     }
+}
+
+/// Every n-th power of a base, times each of some digits.
+fn powers(base: f64, exponents: Range<i32>, n: i32, digits: &[f64]) -> Vec<f64> {
+    let every = exponents.filter(|e| e.rem_euclid(n) == 0);
+    every.flat_map(|e| digits.iter().map(move |d| d * base.powi(e))).collect()
+}
+
+/// Steps of a linear axis, ascending.
+fn round_steps(binary: bool) -> Vec<f64> {
+    if binary { powers(2.0, 0..60, 1, &[1.0]) } else { powers(10.0, -24..25, 1, &[1.0, 2.0, 5.0]) }
 }
 
 /// Where the parts of a chart lie.
@@ -130,7 +143,7 @@ impl Plot<'_> {
         if area.height < 3 || area.width < LEAST_FIELD {
             return;
         }
-        let ticks = y.ticks(usize::from(area.height / 3).clamp(2, 6));
+        let ticks = y.ticks(usize::from(area.height / 3).clamp(2, 6), self.binary_y);
         let texts: Vec<String> = ticks.iter().map(|t| (self.y_text)(*t)).collect();
         let parts = self.parts(area, &texts);
         self.axes(&parts, &x, &y, (&ticks, &texts), buffer);
@@ -265,11 +278,14 @@ mod tests {
     #[test]
     fn scales_hold_their_values_and_have_round_ticks() {
         let scale = Scale::around([1.0, 1000.0].into_iter(), true).expect("a scale");
-        assert_eq!(scale.ticks(4), [1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!(scale.ticks(4, false), [1.0, 10.0, 100.0, 1000.0]);
+        let bytes = Scale::around([1000.0, 5e6].into_iter(), true).expect("a scale");
+        assert_eq!(bytes.ticks(3, true), [1024.0, 32_768.0, 1_048_576.0]);
+        assert!(Scale::around([110e3, 190e3].into_iter(), true).expect("a scale").ticks(4, false).len() > 1);
         assert!(scale.place(1.0).is_some_and(|p| p > 0.0 && p < 0.1));
         assert!(scale.place(0.1).is_none());
         let flat = Scale::around([5.0].into_iter(), false).expect("a scale");
-        assert!(flat.place(5.0).is_some() && flat.ticks(4).contains(&0.0));
+        assert!(flat.place(5.0).is_some() && flat.ticks(4, false).contains(&0.0));
         assert_eq!(Scale::around([f64::NAN, -1.0].into_iter(), true), None);
     }
 
@@ -288,6 +304,7 @@ mod tests {
             lines: &lines,
             marks: &[],
             log_y: true,
+            binary_y: false,
             y_text: |v| format!("{v}"),
             x_text: |v| format!("{v}"),
             x_ticks: &[64.0, 4096.0],

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     attention::variants,
-    measure::{Build, Machine},
+    measure::{Build, Machine, ObserverCost},
     spec::{Cell, DeviceKind},
     store::{Row, RunInfo},
     sweep::{
@@ -94,7 +94,7 @@ pub(crate) fn begun(plan: &Arc<Plan>) -> Begun {
         predictions: plan.cells().map(|c| Some(prediction(c))).collect(),
         rows: Vec::new(),
         file: None,
-        observer_pct: Some(0.3),
+        observer: Some(ObserverCost { pct: 0.3, interval: Some((0.1, 0.6)) }),
     }
 }
 
@@ -137,6 +137,7 @@ pub(crate) fn opened() -> App {
 /// The same, with a run that has said the first `share` of its events.
 pub(crate) fn running(share: f64, fails: bool, foreign: fn(u32) -> f64) -> App {
     let mut app = opened();
+    press_all(&mut app, "s");
     let plan = plan(GRID);
     app.update(Message::Begun(Box::new(begun(&plan))));
     let mut events = events(&plan, fails, foreign);

@@ -55,7 +55,7 @@ fields! {
     "vocab_size", "vocabulary", "entries of the vocabulary";
     "n_prompt", "prompt", "tokens before generation, or of the source";
     "n_gen", "tokens a visit", "tokens generated in one visit, for decode";
-    "cross_feature_dim", "cross feature size", "length of the feature map in cross-attention, for translate";
+    "cross_feature_dim", "cross feature", "length of the feature map in cross-attention, for translate";
     "causal", "causal", "whether position t sees only positions up to t: true, false";
     "norm", "norm", "layernorm, rmsnorm";
     "positions", "positions", "learned, sinusoidal, rotary";

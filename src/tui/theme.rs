@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(plain.content.iter().map(|c| c.symbol()).collect::<String>(), "o-~?");
         assert!(plain.content.iter().all(|c| c.fg == Color::Reset));
         assert_eq!(reduced(Depth::Sixteen, Glyphs::Braille)[(0, 0)].fg, Color::Yellow);
-        assert_eq!(reduced(Depth::Indexed, Glyphs::Dots)[(0, 0)].fg, Color::Indexed(214));
+        assert_eq!(reduced(Depth::Indexed, Glyphs::Dots)[(0, 0)].fg, Color::Indexed(178));
         assert_eq!(reduced(Depth::True, Glyphs::Braille), buffer);
     }
 

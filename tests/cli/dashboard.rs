@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -22,7 +22,7 @@ use rustix::{
 use crate::{TINY, stderr, t2r, temp, tiny};
 
 /// A screen that does not come within this time does not come.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary in a terminal of its own.
 struct Session {
@@ -37,11 +37,12 @@ struct Session {
 
 impl Session {
     fn open(dir: &Path, args: &[&str], (columns, rows): (u16, u16)) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
         let name = ptsname(&master, Vec::new()).expect("a name");
-        let slave = open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("the terminal's end");
+        let slave =
+            open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).expect("the terminal's end");
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&master, size).expect("a size");
         let end = || Stdio::from(slave.try_clone().expect("a handle"));
@@ -82,8 +83,11 @@ impl Session {
 
     /// Waits until the screen holds a text.
     fn wait_for(&mut self, text: &str) {
+        // Gauges go on being drawn while nothing comes.
+        let since = Instant::now();
         while !self.screen.screen().contents().contains(text) {
-            let Ok(bytes) = self.output.recv_timeout(PATIENCE) else {
+            let left = PATIENCE.saturating_sub(since.elapsed());
+            let Ok(bytes) = self.output.recv_timeout(left) else {
                 panic!("'{text}' did not come; the screen:\n{}", self.screen.screen().contents());
             };
             self.screen.process(&bytes);

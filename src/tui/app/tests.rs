@@ -4,10 +4,14 @@ use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
-use crate::tui::{
-    scripted::{GRID, begun, finished, opened, outlook, plan, press, press_all, rows, running, viewing},
-    setup::Editing,
-    view,
+use crate::{
+    spec::CellId,
+    tui::{
+        host::Unfinished,
+        scripted::{GRID, begun, finished, opened, outlook, plan, press, press_all, rows, running, viewing},
+        setup::Editing,
+        view,
+    },
 };
 
 #[test]

@@ -24,7 +24,7 @@ fn begun(plan: &Arc<Plan>) -> Begun {
         predictions: plan.cells().map(|_| Some(small())).collect(),
         rows: Vec::new(),
         file: None,
-        observer_pct: None,
+        observer: None,
     }
 }
 

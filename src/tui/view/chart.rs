@@ -18,8 +18,8 @@ use crate::{
 fn axis_text(metric: Metric) -> fn(f64) -> String {
     match metric {
         Metric::Speed => |v| short_number(v),
-        Metric::Latency | Metric::Tail => |v| time(v).replace(".00", "").replace(".0 ", " "),
-        Metric::Memory => |v| bytes(v as u64).replace(".00", "").replace(".0 ", " "),
+        Metric::Latency | Metric::Tail => |v| shorter(&time(v)),
+        Metric::Memory => |v| shorter(&bytes(v as u64)),
     }
 }
 
@@ -27,9 +27,16 @@ fn axis_text(metric: Metric) -> fn(f64) -> String {
 fn short_number(v: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     match units.into_iter().find(|(scale, _)| v >= *scale) {
-        Some((scale, unit)) => format!("{}{unit}", three(v / scale).trim_end_matches(".00")),
-        None => three(v).trim_end_matches(".00").to_owned(),
+        Some((scale, unit)) => format!("{}{unit}", shorter(&three(v / scale))),
+        None => shorter(&three(v)),
     }
+}
+
+/// Without zeros that say nothing: `1.50 MiB` is `1.5 MiB`, `2.00` is `2`.
+fn shorter(text: &str) -> String {
+    let (number, unit) = text.split_once(' ').map_or((text, String::new()), |(n, u)| (n, format!(" {u}")));
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    format!("{number}{unit}")
 }
 
 /// The last value, its precision and × against softmax.
@@ -105,18 +112,22 @@ pub(super) fn marks(app: &App, sheet: &Sheet, passings: &[Passing]) -> Vec<Mark>
     passings.iter().filter_map(mark).collect()
 }
 
-/// A line's crossover in words: `passes softmax at 58 [51, 66]`.
-pub(super) fn passing_text(sheet: &Sheet, passing: &Passing) -> String {
-    let name = sheet.lines.get(passing.line).map_or("", |l| l.name.as_str());
-    let first = sheet.lens.first().copied().unwrap_or_default();
-    match passing.crossover {
-        Crossover::At { length, interval } => {
-            let interval = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", three(l), three(h)));
-            format!("{name} passes softmax at {}{interval}", three(length))
+/// Where lines pass softmax, in few words: `passes softmax: t2r 58 [51, 66], elu from 64 on, rfa not here`.
+pub(super) fn passings_text(sheet: &Sheet, passings: &[Passing]) -> Option<String> {
+    let one = |passing: &Passing| {
+        let name = sheet.lines.get(passing.line).map_or("", |l| l.name.as_str());
+        let first = sheet.lens.first().copied().unwrap_or_default();
+        match passing.crossover {
+            Crossover::At { length, interval } => {
+                let interval = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", three(l), three(h)));
+                format!("{name} {}{interval}", three(length))
+            }
+            Crossover::NoneInRange => format!("{name} not here"),
+            Crossover::AlwaysFaster => format!("{name} ≤ {first}"),
         }
-        Crossover::NoneInRange => format!("{name} does not pass softmax here"),
-        Crossover::AlwaysFaster => format!("{name} is faster from {first} on"),
-    }
+    };
+    let all: Vec<String> = passings.iter().map(one).collect();
+    (!all.is_empty()).then(|| format!("passes softmax at: {}", all.join(", ")))
 }
 
 /// The chart of a metric of what is chosen, framed.
@@ -155,6 +166,7 @@ pub(super) fn draw(
         lines,
         marks,
         log_y: !app.selection.linear,
+        binary_y: metric == Metric::Memory,
         y_text: axis_text(metric),
         x_text: short_len,
         x_ticks: &ticks,
@@ -171,7 +183,7 @@ mod tests {
     fn numbers_fit_their_places() {
         assert_eq!([times(0.866), times(4.56), times(173.9), times(f64::INFINITY)], ["0.87×", "4.56×", "174×", "?"]);
         assert_eq!([precision(0.0123), precision(0.25)], ["1.2", "25"]);
-        assert_eq!([short_number(2000.0), short_number(50_000_000.0), short_number(0.5)], ["2k", "50.0M", "0.500"]);
+        assert_eq!([short_number(2000.0), short_number(50_000_000.0), short_number(0.5)], ["2k", "50M", "0.5"]);
         let axis = axis_text(Metric::Latency);
         assert_eq!([axis(1e5), axis(1e6)], ["100 µs", "1 ms"]);
         assert_eq!(axis_text(Metric::Memory)(1048576.0), "1 MiB");

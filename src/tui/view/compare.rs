@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// Columns of a variant's name.
+const NAME: usize = 14;
+
 /// From this width on the machines stand beside the chart.
 const WIDE: u16 = 110;
 
@@ -112,16 +115,18 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     let counts: Vec<String> =
         words.iter().filter(|v| c.count(**v) > 0).map(|v| format!("{} {}", c.count(*v), v.word())).collect();
     let other = c.other().map_or("", |f| f.name.as_str());
+    let across = if c.across { " (across implementation, device, threads, seed)" } else { "" };
     let more = if c.files.len() > 1 { " · ← → other file" } else { "" };
-    let inner = panel(buffer, area, &format!("Here against {other}: {}{more}", counts.join(", ")));
+    let inner = panel(buffer, area, &format!("Here against {other}{across}: {}{more}", counts.join(", ")));
     let head = format!(
-        "{} {:>5} {:>6} {:>9} {:>9} {:>18}  verdict",
-        left("variant", 26),
+        "{} {:<9} {:>5} {:>6} {:>9} {:>9}  {:<12} file/here",
+        left("variant", NAME),
+        "workload",
         "batch",
         "len",
         "here",
         "file",
-        "file/here"
+        "verdict"
     );
     put(buffer, Rect::new(inner.x, inner.y, inner.width, 1), &head, dim());
     let height = usize::from(inner.height).saturating_sub(1);
@@ -143,15 +148,15 @@ fn line(app: &App, pair: &Pair) -> String {
         let bounds = pair.bounds.map_or_else(String::new, |(l, h)| format!(" [{l:.2}, {h:.2}]"));
         format!("{r:.2}{bounds}")
     });
-    let name = format!("{} {} {}", row.variant, row.workload, row.cache);
+    let name = app.names.get(pair.own).map_or("", String::as_str);
     format!(
-        "{} {:>5} {:>6} {} {} {}  {}",
-        left(&name, 26),
+        "{} {:<9} {:>5} {:>6} {} {}  {:<12} {ratio}",
+        left(name, NAME),
+        row.workload,
         row.batch_size,
         short_len(row.seq_len as f64),
         right(&of(Some(row)), 9),
         right(&of(other), 9),
-        right(&ratio, 18),
         pair.verdict.word()
     )
 }

@@ -13,6 +13,8 @@ use ratatui::{
     style::{Modifier, Style},
 };
 
+use unicode_width::UnicodeWidthStr;
+
 use super::{
     chart::{precision, times},
     parts::{bold, dim, left, page, panel, put, reversed, right, short_len, split_bottom, split_right},
@@ -126,7 +128,8 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     };
     let (at, of) = (grid.at + usize::from(!grid.order.is_empty()), grid.order.len());
     let inner = panel(buffer, area, &format!("Cells {at}/{of}{sort}{filter}"));
-    let name = usize::from(inner.width).saturating_sub(72).clamp(12, 34);
+    let longest = app.names.iter().map(|n| n.width()).max().unwrap_or(0);
+    let name = longest.clamp(8, usize::from(inner.width).saturating_sub(62).max(8));
     let head = format!(
         "  {} {:<9} {:>5} {:>6} {:>9} {:>10} {:>8} {:>6} {:>9}",
         left("variant", name),
@@ -145,7 +148,7 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     for (y, (k, i)) in (inner.y + 1..inner.bottom()).zip(grid.order.iter().enumerate().skip(first)) {
         let row = &app.rows()[*i];
         let area = Rect::new(inner.x, y, inner.width, 1);
-        let text = line(row, app.state(*i), name);
+        let text = line(row, app.state(*i), &left(&app.names[*i], name));
         let style = match () {
             () if k == grid.at => reversed(),
             () if row.status.is_empty() => dim(),
@@ -157,6 +160,7 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
+/// Variant with its parameters, in full.
 fn variant(row: &Row) -> String {
     let params = if row.variant_params.is_empty() { String::new() } else { format!(":{}", row.variant_params) };
     let m = row.feature_dim.map_or_else(String::new, |m| format!(" m={m}"));
@@ -164,20 +168,14 @@ fn variant(row: &Row) -> String {
     format!("{}{params}{m}{implementation}", row.variant)
 }
 
-fn line(row: &Row, state: CellState, name: usize) -> String {
+fn line(row: &Row, state: CellState, name: &str) -> String {
     let mark = match (state, row.quality.as_str()) {
         (CellState::Running, _) => "●",
-        (_, "bad") => "!",
-        (_, "noisy") => "~",
+        (CellState::Final, "bad") => "!",
+        (CellState::Final, "noisy") => "~",
         _ => " ",
     };
-    let head = format!(
-        "{mark} {} {:<9} {:>5} {:>6}",
-        left(&variant(row), name),
-        row.workload,
-        row.batch_size,
-        short_len(row.seq_len as f64)
-    );
+    let head = format!("{mark} {name} {:<9} {:>5} {:>6}", row.workload, row.batch_size, short_len(row.seq_len as f64));
     if row.tokens_per_s.is_none() {
         let word = match state {
             CellState::Running => "now".to_owned(),

@@ -12,7 +12,7 @@
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
-    chart::{self, passing_text, precision, times},
+    chart::{self, passings_text, precision, times},
     parts::{bar, bold, dim, left, lines, panel, put, right, short_len, split_bottom, split_right, wrapped},
 };
 use crate::{
@@ -84,8 +84,7 @@ fn narrow(app: &App, area: Rect, buffer: &mut Buffer) {
 fn cells(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(sheet) = app.sheet() else { return };
     let batch = app.selection.batch(sheet);
-    let passing = app.charts.passings.iter().map(|p| passing_text(sheet, p)).collect::<Vec<_>>().join(" · ");
-    let title = if passing.is_empty() { format!("Cells · batch {batch}") } else { passing };
+    let title = passings_text(sheet, &app.charts.passings).unwrap_or_else(|| format!("Cells · batch {batch}"));
     let inner = panel(buffer, area, &title);
     let name_width = sheet.lines.iter().map(|l| l.name.chars().count()).max().unwrap_or(8).clamp(8, 24);
     let head = format!(
@@ -146,9 +145,14 @@ fn cell_text(app: &App, i: usize, name_width: usize, name: &str) -> (String, Sty
         CellState::Provisional => dim(),
         _ => Style::new(),
     };
-    let warned =
-        if row.quality.is_empty() || row.quality == "good" { String::new() } else { format!("  {}", row.quality) };
-    (text + &warned, style)
+    let warned = match row.quality.as_str() {
+        // Before its last round a cell has too few of them, and would be called bad.
+        _ if state != CellState::Final => "",
+        "bad" => " !",
+        "noisy" => " ~",
+        _ => "",
+    };
+    (text + warned, style)
 }
 
 fn now_title(app: &App) -> String {
@@ -171,12 +175,17 @@ fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
     };
     let samples = &last.visit.measured.samples_ns;
     let row = &run.rows[last.cell];
+    let figures = row.figures();
+    // Blocks of calls have no position to speak of: their rounds are what one watches.
+    let (values, what) = if row.iters_per_sample == Some(1) {
+        (samples, "calls of this visit, by position")
+    } else {
+        (&figures, "rounds so far, first to last")
+    };
+    let colour = Look::of(&row.variant, 0).colour(app.theme.ground);
     let mut out = vec![
-        (format!("{} samples of this visit, by position", thousands(&samples.len().to_string())), dim()),
-        (
-            sparkline(samples, width, app.theme.glyphs),
-            Style::new().fg(Look::of(&row.variant, 0).colour(app.theme.ground)),
-        ),
+        (format!("{} {what}", thousands(&values.len().to_string())), dim()),
+        (sparkline(values, width, app.theme.glyphs), Style::new().fg(colour)),
     ];
     out.push((percentiles(row, samples), Style::new()));
     let (centre, half) = figure(row).unzip();
@@ -239,7 +248,10 @@ fn percentiles(row: &crate::store::Row, samples: &[f64]) -> String {
 /// Values as bars of one line, each bar the median of its stretch.
 fn sparkline(values: &[f64], width: usize, glyphs: Glyphs) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let columns = width.min(values.len()).max(1);
+    if values.is_empty() || width == 0 {
+        return String::new();
+    }
+    let columns = width.min(values.len());
     let stretch = |k: usize| &values[k * values.len() / columns..((k + 1) * values.len() / columns).max(1)];
     let medians: Vec<f64> = (0..columns).filter_map(|k| quantile(stretch(k), 0.5)).collect();
     let most = medians.iter().copied().fold(0.0, f64::max);
@@ -273,8 +285,10 @@ fn machine_lines(app: &App, width: usize) -> Vec<(String, Style)> {
     }
     let freq = g.freq_hz.map(|hz| format!("{:.1} GHz", hz / 1e9));
     let temp = g.temp_c.map(|t| format!("{t:.0} °C"));
-    let cost =
-        app.run.as_ref().and_then(|r| r.begun().observer_pct).map(|p| format!("watching costs {p:.2} % of a block"));
+    let cost = app.run.as_ref().and_then(|r| r.begun().observer).map(|c| match c.interval {
+        Some((_, most)) => format!("watching costs a block {:.2} %, at most {most:.2} %", c.pct),
+        None => format!("watching costs a block {:.2} %", c.pct),
+    });
     let facts: Vec<String> = [freq, temp, cost].into_iter().flatten().collect();
     if !facts.is_empty() {
         out.push((facts.join("  "), dim()));

@@ -21,7 +21,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     app::{App, Phase},
-    keys::{Screen, TABLE},
+    keys::{Action, Screen, TABLE},
     plot::centred,
 };
 use parts::{bold, dim, put, short_span};
@@ -143,7 +143,8 @@ fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
         return;
     }
     // Those of the screen come first in the table; the last two are help and quit, which stay whatever has to go.
-    let named: Vec<_> = TABLE.iter().filter(|b| b.in_footer && b.holds_on(app.screen)).collect();
+    let is_apt = |b: &&super::keys::Binding| b.in_footer && b.holds_on(app.screen) && is_apt(app, b.action);
+    let named: Vec<_> = TABLE.iter().filter(is_apt).collect();
     let width = |b: &super::keys::Binding| (b.label.width() + b.brief.width() + 3) as u16;
     let (own, general): (Vec<_>, Vec<_>) = named.into_iter().partition(|b| b.is_particular());
     let mut room = area.width.saturating_sub(general.iter().map(|b| width(b)).sum::<u16>() + 1);
@@ -161,10 +162,21 @@ fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
+/// Whether an action does anything now.
+fn is_apt(app: &App, action: Action) -> bool {
+    match action {
+        Action::Pause | Action::Skip | Action::Cancel => app.is_busy(),
+        Action::Rerun | Action::MoreRounds => !app.is_busy() && app.run.is_some(),
+        Action::WriteCsv | Action::NextBatch | Action::NextSheet => !app.rows().is_empty(),
+        Action::CloseFile => !app.compare.files.is_empty(),
+        _ => true,
+    }
+}
+
 /// A toggle says what it does now.
 fn brief(app: &App, binding: &super::keys::Binding) -> &'static str {
     match binding.action {
-        super::keys::Action::Pause if app.wants_pause() => "go on",
+        Action::Pause if app.wants_pause() => "go on",
         _ => binding.brief,
     }
 }

@@ -24,7 +24,9 @@ use crate::{
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     let (left, right) = split_right(area, (area.width * 9 / 20).clamp(30, 80));
     fields(app, left, buffer);
-    let about = 9.min(right.height / 2);
+    // A list to pick from takes what room there is.
+    let is_picking = matches!(app.setup.editing, Some(Editing::Pick { .. }));
+    let about = if is_picking { right.height } else { 9.min(right.height / 2) };
     let (upper, lower) = split_bottom(right, about);
     outlook(app, upper, buffer);
     about_field(app, lower, buffer);

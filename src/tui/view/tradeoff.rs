@@ -69,6 +69,7 @@ fn with_quality(app: &App, file: &QualityFile, area: Rect, buffer: &mut Buffer) 
         lines: &drawn,
         marks: &[],
         log_y: !app.selection.linear,
+        binary_y: false,
         y_text: three,
         x_text: three,
         x_ticks: &xs,
