@@ -21,3 +21,4 @@ pub mod sweep;
 pub mod text;
 pub mod tradeoff;
 pub mod train;
+pub mod tui;

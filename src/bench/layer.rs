@@ -161,6 +161,7 @@ fn measure(
     };
     let mut between = || {
         watch.look();
+        (visit.rest)();
         (visit.stop)()
     };
     let mut block = |n: u64| {

@@ -35,6 +35,7 @@ pub struct Bench {
     checkpoint: Option<Arc<Checkpoint>>,
     dump: Option<PathBuf>,
     stop: Box<dyn Fn() -> bool>,
+    rest: Box<dyn Fn()>,
     clock: Box<dyn Clock>,
     cache_bytes: u64,
 }
@@ -44,8 +45,8 @@ impl Bench {
     /// to end.
     #[must_use]
     pub fn new(device: Device, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
-        let clock = Box::new(MonotonicClock::default());
-        Self { device, checkpoint: None, dump, stop, clock, cache_bytes: costs::last_level_cache() }
+        let (clock, cache_bytes) = (Box::new(MonotonicClock::default()), costs::last_level_cache());
+        Self { device, checkpoint: None, dump, stop, rest: Box::new(|| {}), clock, cache_bytes }
     }
 
     /// With the weights of this checkpoint under cells that name one.
@@ -57,6 +58,12 @@ impl Bench {
     /// The checkpoint of a cell, if it is of one.
     fn checkpoint_of(&self, cell: &Cell) -> Option<&Checkpoint> {
         self.checkpoint.as_deref().filter(|_| cell.checkpoint.is_some())
+    }
+
+    /// With something to do between samples, where nothing is being timed: a screen that was asked for can be drawn there.
+    #[must_use]
+    pub fn resting(self, rest: Box<dyn Fn()>) -> Self {
+        Self { rest, ..self }
     }
 }
 
@@ -87,6 +94,7 @@ impl Executor for Bench {
             checkpoint: self.checkpoint_of(cell),
             clock: self.clock.as_ref(),
             stop: self.stop.as_ref(),
+            rest: self.rest.as_ref(),
             request,
         };
         let measured = match cell.workload {
@@ -112,6 +120,8 @@ struct Visiting<'a> {
     checkpoint: Option<&'a Checkpoint>,
     clock: &'a dyn Clock,
     stop: &'a dyn Fn() -> bool,
+    /// To be called between samples and nowhere else.
+    rest: &'a dyn Fn(),
     request: &'a VisitRequest,
 }
 

@@ -140,6 +140,7 @@ pub(super) fn time_tokens(
     let schedule = Schedule { first, block: Block::Fixed(1), samples, timeout: visit.request.cell_timeout };
     let mut between = || {
         watch.look();
+        (visit.rest)();
         (visit.stop)()
     };
     sample(visit.clock, &schedule, &mut between, &mut each(step))

@@ -64,6 +64,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         what: ListWhat,
     },
+    /// Show results in the dashboard; nothing is measured, and no device is needed.
+    View {
+        /// CSV files of results; the first is shown, the others are laid over it.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Show the machine and the build that every row names.
     Env {
         /// Also measure the machine's limits, which takes a few seconds.
@@ -192,6 +198,9 @@ pub(super) struct RunArgs {
     pub(super) baseline: Option<String>,
     #[command(flatten)]
     pub(super) gate: GateArgs,
+    /// Open the dashboard, or fail where there is no terminal; in a terminal it opens by itself.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["no_tui", "dry_run", "quiet", "launches", "shard", "baseline"])]
+    pub(super) tui: bool,
     /// Never open the dashboard.
     #[arg(long, help_heading = "Output")]
     pub(super) no_tui: bool,

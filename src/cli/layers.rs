@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
 use serde::Deserialize;
 
 use super::{
@@ -25,14 +24,6 @@ struct Settings {
     sweep: SweepFields,
     measure: MeasureFields,
     run: RunFields,
-}
-
-/// Fields alone, for reading the environment exactly as flags are read.
-#[derive(Debug, Parser)]
-#[command(name = "T2R_*", no_binary_name = true)]
-struct FieldsLine {
-    #[command(flatten)]
-    fields: Fields,
 }
 
 /// The profile's name and everything that covers it.
@@ -61,18 +52,13 @@ fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Names of fields that may be set in the environment.
-fn field_names() -> impl Iterator<Item = &'static str> {
-    SweepFields::NAMES.iter().chain(MeasureFields::NAMES).chain(RunFields::NAMES).copied()
-}
-
 fn variable_of(name: &str) -> String {
     format!("T2R_{}", name.to_uppercase())
 }
 
 /// A setting that is not one would be silently without effect.
 fn refuse_unknown(mut variables: impl Iterator<Item = String>) -> Answer<()> {
-    let known: Vec<String> = field_names().chain(["profile"]).map(variable_of).collect();
+    let known: Vec<String> = Overrides::names().chain(["profile"]).map(variable_of).collect();
     // Cargo hands a program what its build script has set.
     let is_setting = |v: &str| v.starts_with("T2R_") && !v.starts_with("T2R_BUILD_");
     match variables.find(|v| is_setting(v) && !known.contains(v)) {
@@ -88,19 +74,15 @@ fn refuse_unknown(mut variables: impl Iterator<Item = String>) -> Answer<()> {
 
 /// `T2R_SEQ_LEN=64` is `--seq-len=64`.
 fn environment(get: impl Fn(&str) -> Option<String>) -> Answer<Fields> {
-    let mut fields = Fields::default();
-    for name in field_names() {
+    let mut fields = Overrides::default();
+    for name in Overrides::names() {
         let variable = variable_of(name);
         let Some(value) = get(&variable) else { continue };
-        let flag = format!("--{}={value}", name.replace('_', "-"));
-        let one = FieldsLine::try_parse_from([flag]).map_err(|e| {
-            let message = e.to_string();
-            let first = message.lines().next().unwrap_or_default();
-            Failure::Usage(format!("environment variable {variable}: {}", first.trim_start_matches("error: ")))
-        })?;
-        fields = over(fields, &one.fields);
+        let one = Overrides::read(name, &value)
+            .map_err(|e| Failure::Usage(format!("environment variable {variable}: {e}")))?;
+        fields = fields.over(&one);
     }
-    Ok(fields)
+    Ok(Fields { sweep: fields.sweep, measure: fields.measure, run: fields.run })
 }
 
 /// `$XDG_CONFIG_HOME/t2r/config.toml` or `~/.config/t2r/config.toml`.

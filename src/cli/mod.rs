@@ -2,8 +2,10 @@
 //! exit codes themselves are `main`'s.
 
 mod args;
+mod assembly;
 mod compare;
 mod convert;
+mod dashboard;
 mod eval;
 mod gate;
 mod generate;
@@ -14,6 +16,7 @@ mod merge;
 mod models;
 mod outputs;
 mod run;
+mod runs;
 mod setup;
 mod stop;
 mod training;
@@ -25,7 +28,7 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches};
 
-use args::{Command, Line};
+use args::{Command, Line, RunArgs, Talk};
 
 /// How a command that could run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +80,9 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
         ));
     }
     match line.command {
-        None => run::run(&line.run, line.talk),
-        Some(Command::Run(args)) => run::run(&args, line.talk),
+        None => start(&line.run, line.talk),
+        Some(Command::Run(args)) => start(&args, line.talk),
+        Some(Command::View { files }) => dashboard::view(files, line.talk),
         Some(Command::Compare(args)) => compare::compare(&args, line.talk),
         Some(Command::Merge(args)) => merge::merge(&args, line.talk),
         Some(Command::List { what }) => list::list(&what, line.talk),
@@ -91,6 +95,11 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
         Some(Command::Translate(args)) => training::translate(&args, line.talk),
         Some(Command::Tradeoff(args)) => training::tradeoff(&args, line.talk),
     }
+}
+
+/// A run goes to the dashboard where there is a terminal for it, and does without one otherwise.
+fn start(args: &RunArgs, talk: Talk) -> Answer<Ending> {
+    if dashboard::is_wanted(args, talk)? { dashboard::open(args, talk) } else { run::run(args, talk) }
 }
 
 /// Panics say where and why in one line, without a backtrace: inside a cell they become its status, and the run goes on.

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use super::{Answer, Failure, args::RunArgs, say};
+use super::{Answer, Failure, args::RunArgs};
 use crate::{
     store::{
         CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Origin, Output, Places, Resumed, Row,
@@ -20,6 +21,8 @@ pub(super) struct Opened {
     pub(super) files: Files,
     pub(super) run_id: String,
     pub(super) resumed: Resumed,
+    /// Why there is no journal, where there should be one.
+    pub(super) no_journal: Option<String>,
 }
 
 /// Opens every output of a run, or fails before any harm is done. `template` says what measures.
@@ -59,15 +62,21 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
     // All are opened before the first is written to.
     let [cells, samples, json_lines] = Output::open_all(targets, existing)?;
     let run_id = resumed.run_id.clone().unwrap_or_else(|| plan.run_id(SystemTime::now(), std::process::id()));
+    let begin = |path: PathBuf| begin_journal(&path, &run_id, plan, origin, &resumed);
+    let (journal, no_journal) = match journal.map(begin) {
+        Some(Ok(journal)) => (Some(journal), None),
+        Some(Err(e)) => (None, Some(no_journal(&e.to_string()))),
+        None => (None, None),
+    };
     let files = Files {
         cells: cells.map(|o| if goes_on { Ok(CellsFile::go_on(o)) } else { CellsFile::begin(o) }).transpose()?,
         samples: samples
             .map(|o| if goes_on { Ok(SamplesFile::go_on(o)) } else { SamplesFile::begin(o) })
             .transpose()?,
         json_lines: json_lines.map(JsonLinesFile::begin),
-        journal: journal.and_then(|path| begin_journal(&path, &run_id, plan, origin, &resumed)),
+        journal,
     };
-    Ok(Opened { files, run_id, resumed })
+    Ok(Opened { files, run_id, resumed, no_journal })
 }
 
 /// A file of samples that the run begins only now has none of the cells that are done.
@@ -86,14 +95,14 @@ pub(super) fn done(args: &RunArgs) -> Answer<HashSet<String>> {
 }
 
 /// A run can do without a journal, and says so.
-fn begin_journal(path: &Path, run_id: &str, plan: &Plan, origin: Origin, resumed: &Resumed) -> Option<Journal> {
+fn begin_journal(path: &Path, run_id: &str, plan: &Plan, origin: Origin, resumed: &Resumed) -> io::Result<Journal> {
     let header = JournalHeader { run_id: run_id.to_owned(), fingerprint: plan.fingerprint(), origin };
-    Journal::begin(path, &header, &resumed.restored.visits).inspect_err(|e| no_journal(&e.to_string())).ok()
+    Journal::begin(path, &header, &resumed.restored.visits)
 }
 
-/// Warns that being killed would now cost more than a visit.
-pub(super) fn no_journal(why: &str) {
-    say(&format!("warning: no journal ({why}): if this run is killed, the group in hand starts anew"));
+/// That being killed would now cost more than a visit.
+pub(super) fn no_journal(why: &str) -> String {
+    format!("no journal ({why}): if this run is killed, the group in hand starts anew")
 }
 
 /// Two outputs in one file would be neither.
@@ -104,7 +113,7 @@ fn refuse_twice(args: &RunArgs) -> Answer<()> {
         ("--samples-csv", &args.samples_csv),
         ("--jsonl", &args.jsonl),
     ];
-    let mut seen: HashMap<std::path::PathBuf, &str> = HashMap::new();
+    let mut seen: HashMap<PathBuf, &str> = HashMap::new();
     for (flag, target) in outputs {
         let Some(target) = target else { continue };
         let path = std::path::absolute(target).unwrap_or_else(|_| target.into());

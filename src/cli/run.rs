@@ -1,25 +1,19 @@
 //! `run`: opens what was asked for, measures and sums up.
 
-use std::{
-    hint::black_box,
-    io::{self, IsTerminal},
-};
+use std::io::{self, IsTerminal};
 
 use super::{
     Answer, Ending, Failure,
     args::{RunArgs, Talk},
-    gate, launches, list,
-    outputs::{self, Opened},
-    say, setup, stop,
+    assembly::{self, Beginning, Front, Measured, Wishes},
+    gate, launches, list, outputs, say, setup, stop,
 };
 use crate::{
     compare::{Options, Side},
-    measure::{Build, LimitsCache, MonotonicClock, Observer, SystemObserver, observer_cost, rss_bytes},
+    measure::ObserverCost,
     progress::{Manner, Progress},
     report::{Format, render_comparisons, render_summary},
-    spec::DeviceKind,
-    store::{Recorder, Row, RunInfo},
-    sweep::{Event, Outcome, Runner, Sink, World, nine_digits},
+    sweep::{Event, Outcome, Sink},
 };
 
 /// Measures.
@@ -29,41 +23,17 @@ pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
     }
     // A launch among others is held against nothing: all of them together are.
     let baseline = if args.launch.is_some() || args.dry_run { None } else { Baseline::load(args)? };
-    let meta = meta_json(&args.meta)?;
+    meta_json(&args.meta)?;
     let setup = setup::prepare(&args.plan)?;
     if args.dry_run {
         return list::cells(&setup, Format::Table, &outputs::done(args)?, talk);
     }
-    let mut template = Row::template("", &Build::current(), &setup::machine(), &setup.device_facts(), &meta);
-    let Opened { files, run_id, resumed } = outputs::open(args, &setup.plan, &template)?;
-    template.run_id.clone_from(&run_id);
     stop::listen()?;
-    let mut bench = setup.bench(args.dump.clone());
-    if !talk.quiet {
-        say(&setup.outlook(&bench));
-    }
-    let mut progress = Progress::new(&setup.plan, manner(talk));
-    template.observer_overhead_pct = watching_costs(&progress, talk);
-    let mut recorder = Recorder::new(RunInfo { template, ci_target: setup.plan.settings.ci_target }, files);
-    let limits = (setup.device.spec.kind == DeviceKind::Cpu).then(|| LimitsCache::new(setup.n_threads));
-    let mut instruments = (MonotonicClock::default(), SystemObserver::default(), limits);
-    let runner = Runner {
-        plan: &setup.plan,
-        run_id,
-        memory_default: setup.memory_default,
-        restored: resumed.restored,
-        world: World {
-            executor: &mut bench,
-            instruments: &mut instruments,
-            sink: &mut Both(&mut recorder, &mut progress),
-            stop: &stop::asked,
-        },
-    };
-    let outcome = runner.run()?;
-    if let Some(why) = recorder.journal_error() {
-        outputs::no_journal(why);
-    }
-    let rows: Vec<Row> = resumed.rows.iter().chain(recorder.rows()).cloned().collect();
+    let outlook = (!talk.quiet).then(|| setup.outlook(&setup.bench(None)));
+    let mut plain = Plain { progress: Progress::new(&setup.plan, manner(talk)), talk, outlook };
+    let Measured { outcome, rows, warnings } =
+        assembly::measure(&setup, args, false, &Wishes::until(stop::asked), &mut plain)?;
+    warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     let writes = [&args.csv, &args.resume, &args.samples_csv, &args.jsonl].iter().any(|o| o.is_some());
     if !(talk.quiet && writes) {
         say(render_summary(&rows).trim_end());
@@ -108,34 +78,37 @@ impl Baseline {
     }
 }
 
-/// Numbers that a block of work passes over while the cost of watching is measured: a cache level's worth.
-const WATCHED_NUMBERS: usize = 64 * 1024;
+/// The front end of plain terminals and pipes.
+struct Plain {
+    progress: Progress,
+    talk: Talk,
+    /// Said once, when the files are open.
+    outlook: Option<String>,
+}
 
-/// Passes of a block: about two milliseconds, shorter than any sample of a run, which makes the cost look larger.
-const WATCHED_PASSES: usize = 100;
-
-/// What looking and drawing before a block costs the block, in percent.
-fn watching_costs(progress: &Progress, talk: Talk) -> Option<f64> {
-    let mut observer = SystemObserver::default();
-    let mut numbers = vec![1.0_f32; WATCHED_NUMBERS];
-    let mut observe = || {
-        observer.begin();
-        black_box(rss_bytes());
-        progress.redraw();
-        observer.end();
-    };
-    let mut work = || {
-        for _ in 0..WATCHED_PASSES {
-            numbers.iter_mut().for_each(|x| *x = 0.5 * *x + 0.5);
-            black_box(&mut numbers);
-        }
-    };
-    let cost = observer_cost(&MonotonicClock::default(), &mut observe, &mut work)?;
-    if talk.verbose {
-        let interval = cost.interval.map_or_else(String::new, |(l, h)| format!(" [{l:.2}, {h:.2}]"));
-        say(&format!("watching and drawing cost a block {:.2} %{interval}", cost.pct));
+impl Front for Plain {
+    fn redraw(&mut self) {
+        self.progress.redraw();
     }
-    Some(nine_digits(cost.pct))
+
+    fn begin(&mut self, _: &Beginning<'_>) {
+        if let Some(outlook) = self.outlook.take() {
+            say(&outlook);
+        }
+    }
+
+    fn watched(&mut self, cost: &ObserverCost) {
+        if self.talk.verbose {
+            let interval = cost.interval.map_or_else(String::new, |(l, h)| format!(" [{l:.2}, {h:.2}]"));
+            say(&format!("watching and drawing cost a block {:.2} %{interval}", cost.pct));
+        }
+    }
+}
+
+impl Sink for Plain {
+    fn on_event(&mut self, event: &Event) -> anyhow::Result<()> {
+        self.progress.on_event(event)
+    }
 }
 
 fn ending(outcome: Outcome, allow_failures: bool) -> Ending {
@@ -155,7 +128,7 @@ pub(super) fn manner(talk: Talk) -> Manner {
 }
 
 /// The user's pairs as the `meta` column holds them.
-fn meta_json(pairs: &[(String, String)]) -> Answer<String> {
+pub(super) fn meta_json(pairs: &[(String, String)]) -> Answer<String> {
     let mut map = serde_json::Map::new();
     for (key, value) in pairs {
         if map.insert(key.clone(), value.clone().into()).is_some() {
@@ -163,16 +136,6 @@ fn meta_json(pairs: &[(String, String)]) -> Answer<String> {
         }
     }
     Ok(if map.is_empty() { String::new() } else { serde_json::Value::Object(map).to_string() })
-}
-
-/// The recorder hears everything first: what is on disk matters more than what is on screen.
-struct Both<'a>(&'a mut Recorder, &'a mut Progress);
-
-impl Sink for Both<'_> {
-    fn on_event(&mut self, event: &Event) -> anyhow::Result<()> {
-        self.0.on_event(event)?;
-        self.1.on_event(event)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 //! From options to a plan on an opened device: everything that is decided before anything is opened or measured.
 
-use std::{env, num::NonZero, path::Path, sync::Arc, thread};
+use std::{
+    env,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 
 use super::{Answer, Failure, args::PlanArgs, layers};
 use crate::{
@@ -9,7 +15,7 @@ use crate::{
     measure::{Machine, memory_limit},
     spec::{Cell, DeviceKind, DeviceSpec},
     store::DeviceFacts,
-    sweep::{AssumedRates, Bytes, Executor, Plan, Profile, RunFacts, Span, SweepFields, profile},
+    sweep::{AssumedRates, Bytes, Executor, Overrides, Plan, Profile, RunFacts, Span, SweepFields, profile},
 };
 
 /// Share of the free memory that a cell may take where nobody says otherwise.
@@ -29,28 +35,57 @@ pub(super) struct Setup {
     checkpoint: Option<Arc<Checkpoint>>,
 }
 
+/// A plan, and where it is to run, before any device is opened.
+pub(super) struct Planned {
+    /// What to run.
+    pub(super) plan: Plan,
+    /// What the profile is for.
+    pub(super) description: String,
+    /// Where.
+    pub(super) device: DeviceSpec,
+    /// On how many threads.
+    pub(super) n_threads: usize,
+    /// What the models of cells are loaded from.
+    pub(super) checkpoint: Option<Arc<Checkpoint>>,
+}
+
 /// Resolves the options, fixes the number of threads and opens the device.
 pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
-    let (name, mut overrides) = layers::resolve(args)?;
-    let profile = profile::load(&name).map_err(|e| Failure::Usage(e.to_string()))?;
+    let (name, overrides) = layers::resolve(args)?;
+    let setup = plan(&name, &overrides)?.open()?;
+    let Some(part) = args.shard else { return Ok(setup) };
+    let bench = setup.bench(None);
+    Ok(Setup { plan: setup.plan.shard(part, |cell| bench.predict(cell)), ..setup })
+}
+
+/// The plan of a profile and what covers it.
+pub(super) fn plan(name: &str, overrides: &Overrides) -> Answer<Planned> {
+    let profile = profile::load(name).map_err(|e| Failure::Usage(e.to_string()))?;
+    let mut overrides = overrides.clone();
     let checkpoint = checkpoint(&profile, &mut overrides.sweep)?.map(Arc::new);
     let run = overrides.run.over(&profile.run);
     let n_threads = threads(run.threads)?;
-    let spec = run.device.unwrap_or(DeviceSpec { kind: DeviceKind::Cpu, index: 0 });
-    let run_facts = RunFacts { device_kind: spec.kind, n_threads, seed: run.seed.unwrap_or(0) };
+    let device = run.device.unwrap_or(DeviceSpec { kind: DeviceKind::Cpu, index: 0 });
+    let run_facts = RunFacts { device_kind: device.kind, n_threads, seed: run.seed.unwrap_or(0) };
     let plan = Plan::new(&profile, &overrides, &run_facts).map_err(|e| Failure::Usage(e.to_string()))?;
-    set_threads(n_threads);
-    let device = open(spec).map_err(anyhow::Error::msg)?;
-    let plan = match args.shard {
-        Some(part) => {
-            let bench = Bench::new(device.device.clone(), None, Box::new(super::stop::asked));
-            plan.shard(part, |cell| bench.predict(cell))
-        }
-        None => plan,
-    };
+    Ok(Planned { plan, description: profile.description, device, n_threads, checkpoint })
+}
+
+impl Planned {
+    /// Fixes the number of threads and opens the device.
+    pub(super) fn open(self) -> Answer<Setup> {
+        let Self { plan, device, n_threads, checkpoint, .. } = self;
+        set_threads(n_threads);
+        let device = open(device).map_err(anyhow::Error::msg)?;
+        let memory_default = memory_default(&device);
+        Ok(Setup { plan, device, n_threads, memory_default, checkpoint })
+    }
+}
+
+/// Bytes that a cell may take on a device where nobody says otherwise.
+pub(super) fn memory_default(device: &OpenDevice) -> u64 {
     let free = facts(&device.device).memory_bytes.or_else(memory_limit);
-    let memory_default = free.map_or(u64::MAX, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
-    Ok(Setup { plan, device, n_threads, memory_default, checkpoint })
+    free.map_or(u64::MAX, |bytes| (bytes as f64 * MEMORY_SHARE) as u64)
 }
 
 /// Opens the checkpoint that a run names, and puts its name and shape over those of the profile.
@@ -96,8 +131,9 @@ fn most_threads() -> usize {
 /// Tells the pools of threads their size, before there are any.
 pub(super) fn set_threads(n_threads: usize) {
     for pool in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
-        // SAFETY: this is called while options are being resolved: no thread but this one exists yet, so that nobody
-        // reads the environment meanwhile.
+        // SAFETY: nobody else reads the environment meanwhile. Without a dashboard no other thread exists yet; with one
+        // there are the thread of keys and that of signals, which wait for theirs, and the screen's, which waits for this
+        // one to measure.
         unsafe { env::set_var(pool, n_threads.to_string()) };
     }
 }
@@ -110,9 +146,13 @@ pub(super) fn machine() -> Machine {
 
 impl Setup {
     /// Runs cells of the plan; `stop` and `dump` as the executor wants them.
-    pub(super) fn bench(&self, dump: Option<std::path::PathBuf>) -> Bench {
-        let bench = Bench::new(self.device.device.clone(), dump, Box::new(super::stop::asked));
-        bench.with_checkpoint(self.checkpoint.clone())
+    pub(super) fn bench(&self, dump: Option<PathBuf>) -> Bench {
+        self.bench_until(dump, Box::new(super::stop::asked))
+    }
+
+    /// The same with another wish to stop.
+    pub(super) fn bench_until(&self, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Bench {
+        Bench::new(self.device.device.clone(), dump, stop).with_checkpoint(self.checkpoint.clone())
     }
 
     /// The columns of the accelerator; the processor has columns of its own.

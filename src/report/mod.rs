@@ -4,11 +4,11 @@ mod compare;
 mod env;
 mod format;
 mod list;
-mod numbers;
+pub mod numbers;
 mod summary;
 
 pub use compare::{Compared, render_comparisons, render_gate};
 pub use env::render_env;
 pub use format::Format;
 pub use list::Listing;
-pub use summary::render_summary;
+pub use summary::{name_among, per_token, render_summary, shape_title};

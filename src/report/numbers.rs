@@ -2,7 +2,7 @@
 
 /// Three significant digits without an exponent, thousands apart: `0.0123`, `12.3`, `1,230,000`.
 #[must_use]
-pub(super) fn three(value: f64) -> String {
+pub fn three(value: f64) -> String {
     if !value.is_finite() {
         return "?".to_owned();
     }
@@ -20,7 +20,7 @@ pub(super) fn three(value: f64) -> String {
 
 /// Whole digits with commas between thousands.
 #[must_use]
-pub(super) fn thousands(digits: &str) -> String {
+pub fn thousands(digits: &str) -> String {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
     let mut out = String::from(sign);
     for (i, digit) in digits.chars().enumerate() {
@@ -34,7 +34,7 @@ pub(super) fn thousands(digits: &str) -> String {
 
 /// A time given in ns, in the unit that leaves one to three digits before the point.
 #[must_use]
-pub(super) fn time(ns: f64) -> String {
+pub fn time(ns: f64) -> String {
     let units = [(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")];
     // Half a unit of the third digit below the next unit rounds up into it.
     let fits = |(scale, _): &&(f64, &str)| ns.abs() >= scale * 0.9995;
@@ -44,7 +44,7 @@ pub(super) fn time(ns: f64) -> String {
 
 /// An amount of memory in the binary unit that fits.
 #[must_use]
-pub(super) fn bytes(n: u64) -> String {
+pub fn bytes(n: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = n as f64;
     let mut unit = 0;

@@ -1,6 +1,6 @@
 //! Lists and ranges of sizes: `1,2,4`, `128-8192*2`, `1-8+1`, suffix `k` (1024).
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -76,6 +76,13 @@ impl FromStr for SizeList {
     }
 }
 
+/// As a list: what was written as a range is written out.
+impl fmt::Display for SizeList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
 /// A profile may write a number, a string as on the command line, or an array of either.
 impl<'de> Deserialize<'de> for SizeList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -137,8 +144,7 @@ mod tests {
         #[test]
         fn a_written_list_reads_back(values in prop::collection::hash_set(1usize..1_000_000, 1..40)) {
             let values: Vec<usize> = values.into_iter().collect();
-            let text = values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            prop_assert_eq!(parse_sizes(&text), Ok(values));
+            prop_assert_eq!(parse_sizes(&SizeList(values.clone()).to_string()), Ok(values));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The fields of a sweep as people write them: in a profile's defaults, in each of its sweeps, and on the command line.
 //! Knows their spelling and how one layer of them covers another, not what they come to.
 
+use std::fmt::Display;
+
 use serde::Deserialize;
 
 use super::quantity::{Bytes, Share, Span, text, words};
@@ -140,6 +142,30 @@ pub struct RunFields {
     pub seed: Option<u64>,
 }
 
+/// How a value is written behind its flag.
+trait AsFlag {
+    fn as_flag(&self) -> String;
+}
+
+/// Lists of words are written with commas.
+impl<T: Display> AsFlag for Vec<T> {
+    fn as_flag(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+macro_rules! written_as_shown {
+    ($($name:ty),+ $(,)?) => {$(
+        impl AsFlag for $name {
+            fn as_flag(&self) -> String {
+                // humantime writes `1h 30m`, which one word on a command line is not.
+                self.to_string().replace(' ', "")
+            }
+        }
+    )+};
+}
+written_as_shown!(SizeList, usize, u32, u64, bool, Norm, Positions, Activation, Share, Span, Bytes, DeviceSpec);
+
 /// Field by field: what `top` says, else what `under` says.
 macro_rules! layered {
     ($name:ident { $($field:ident),+ $(,)? }) => {
@@ -152,6 +178,23 @@ macro_rules! layered {
 
             /// Every field as a profile spells it.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($field),)+];
+
+            /// What the field of that name says, as a flag would; `None` where it says nothing or is not one of these.
+            #[must_use]
+            pub fn text(&self, name: &str) -> Option<String> {
+                match name {
+                    $(stringify!($field) => self.$field.as_ref().map(AsFlag::as_flag),)+
+                    _ => None,
+                }
+            }
+
+            /// Makes the field of that name say nothing.
+            pub fn clear(&mut self, name: &str) {
+                match name {
+                    $(stringify!($field) => self.$field = None,)+
+                    _ => {}
+                }
+            }
         }
     };
 }

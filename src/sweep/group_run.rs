@@ -91,6 +91,7 @@ impl GroupRun<'_, '_> {
     fn rounds(&mut self, p: &mut Progress) -> anyhow::Result<()> {
         for round in 0..self.settings.rounds {
             let order = order(self.seed, &p.key, round, p.units.len());
+            self.note_skips(p);
             let active: Vec<usize> = order.into_iter().filter(|u| self.wants_round(p, *u)).collect();
             if active.is_empty() || p.cut.is_some() {
                 break;
@@ -105,7 +106,10 @@ impl GroupRun<'_, '_> {
                 if self.is_cut(p) {
                     return Ok(());
                 }
-                self.visit_round(p, u, round)?;
+                self.note_skips(p);
+                if p.units[u].stop != Some(StopReason::Skipped) {
+                    self.visit_round(p, u, round)?;
+                }
             }
             for &u in &active {
                 let unit = &p.units[u];
@@ -116,6 +120,15 @@ impl GroupRun<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Ends the units that the user wants to go on without; one that is done stays as it is.
+    fn note_skips(&self, p: &mut Progress) {
+        for unit in p.units.iter_mut().filter(|u| u.stop.is_none() && !u.cells.is_empty()) {
+            if unit.cells.iter().all(|i| (self.world.skip)(&p.ids[*i])) {
+                unit.stop = Some(StopReason::Skipped);
+            }
+        }
     }
 
     /// Whether a unit has another round: it is not done, or it is the twin of one that is not.
@@ -260,6 +273,7 @@ impl GroupRun<'_, '_> {
                 }));
                 match record.stop_reason {
                     Some(StopReason::Interrupted) => record.end(Status::Interrupted, "the run was interrupted"),
+                    Some(StopReason::Skipped) if nothing => record.end(Status::Skipped, "the user went on without it"),
                     Some(StopReason::TimeBudget) if nothing => record.end(Status::Skipped, TIME_IS_UP),
                     _ if nothing => {
                         let limit = humantime::format_duration(self.settings.cell_timeout);

@@ -14,7 +14,7 @@ use super::{
     profile::Profile,
     settings::MeasureSettings,
 };
-use crate::spec::{Cell, DeviceKind, Workload};
+use crate::spec::{Cell, CellId, DeviceKind, Workload};
 
 /// More cells than this are a slip of the pen, not a sweep.
 pub(super) const MAX_CELLS: usize = 100_000;
@@ -39,6 +39,61 @@ pub struct Overrides {
     pub measure: MeasureFields,
     /// Where to run; read by whoever opens the device, before planning.
     pub run: RunFields,
+}
+
+/// Fields alone, for reading one of them exactly as flags are read.
+#[derive(Debug, clap::Parser)]
+#[command(name = "field", no_binary_name = true)]
+struct FieldsLine {
+    #[command(flatten)]
+    sweep: SweepFields,
+    #[command(flatten)]
+    measure: MeasureFields,
+    #[command(flatten)]
+    run: RunFields,
+}
+
+impl Overrides {
+    /// Every field as a profile spells it.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        SweepFields::NAMES.iter().chain(MeasureFields::NAMES).chain(RunFields::NAMES).copied()
+    }
+
+    /// One field from its text, read as its flag would be.
+    ///
+    /// # Errors
+    /// What was read and what was expected, in one line.
+    pub fn read(name: &str, text: &str) -> Result<Self, String> {
+        let flag = format!("--{}={text}", name.replace('_', "-"));
+        let line = <FieldsLine as clap::Parser>::try_parse_from([flag]).map_err(|e| {
+            let message = e.to_string();
+            message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })?;
+        Ok(Self { sweep: line.sweep, measure: line.measure, run: line.run })
+    }
+
+    /// These fields, and those of `under` where these say nothing.
+    #[must_use]
+    pub fn over(&self, under: &Self) -> Self {
+        Self {
+            sweep: self.sweep.over(&under.sweep),
+            measure: self.measure.over(&under.measure),
+            run: self.run.over(&under.run),
+        }
+    }
+
+    /// What the field of that name says, as a flag would.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.sweep.text(name).or_else(|| self.measure.text(name)).or_else(|| self.run.text(name))
+    }
+
+    /// Makes the field of that name say nothing.
+    pub fn clear(&mut self, name: &str) {
+        self.sweep.clear(name);
+        self.measure.clear(name);
+        self.run.clear(name);
+    }
 }
 
 /// Why there is no plan. All of them are mistakes of usage, with text for people.
@@ -123,6 +178,20 @@ impl Plan {
             n if n > MAX_CELLS => Err(PlanError::TooManyCells),
             _ => Ok(Self { groups: grouped(cells), settings, seed: facts.seed, whole: None }),
         }
+    }
+
+    /// The part of the plan that measures these cells, and the softmax twins that their ratios need.
+    #[must_use]
+    pub fn only(&self, wanted: &[CellId]) -> Self {
+        let part = |group: &Group| {
+            let is_wanted: Vec<bool> = group.cells.iter().map(|c| wanted.contains(&c.id())).collect();
+            let needs = |i: usize| (0..is_wanted.len()).any(|k| is_wanted[k] && group.twin_of(k) == Some(i));
+            let kept = (0..group.cells.len()).filter(|i| is_wanted[*i] || needs(*i));
+            let cells: Vec<Cell> = kept.map(|i| group.cells[i].clone()).collect();
+            Group { units: units(&cells), cells }
+        };
+        let groups = self.groups.iter().map(part).filter(|g| !g.cells.is_empty()).collect();
+        Self { groups, settings: self.settings.clone(), seed: self.seed }
     }
 
     /// Every cell, group by group.

@@ -41,6 +41,8 @@ words! {
         TimeBudget = "time_budget",
         /// The user asked to stop.
         Interrupted = "interrupted",
+        /// The user went on without it.
+        Skipped = "skipped",
     }
 }
 

@@ -156,6 +156,6 @@ pub(crate) fn run_into(
     let mut instruments = ScriptedInstruments { clock: clock.clone(), foreign_cpu_pct: Box::new(foreign), visits: 0 };
     let (start, visit_time) = (clock.get(), executor.visit_time);
     let stop = move || stop_after.is_some_and(|n| clock.get() >= start + visit_time * n);
-    let world = World { executor, instruments: &mut instruments, sink, stop: &stop };
+    let world = World { executor, instruments: &mut instruments, sink, stop: &stop, skip: &|_| false };
     Runner { plan, run_id: "20260131T120000Z-00000000-0000".to_owned(), memory_default: 1 << 30, restored, world }.run()
 }

@@ -63,8 +63,10 @@ pub struct World<'a> {
     pub instruments: &'a mut dyn Instruments,
     /// Hears every event.
     pub sink: &'a mut dyn Sink,
-    /// Whether the user asked to stop.
+    /// Whether the user asked to stop. Asked between visits, where it may take its time to answer.
     pub stop: &'a dyn Fn() -> bool,
+    /// Whether the user asked to go on without that cell.
+    pub skip: &'a dyn Fn(&CellId) -> bool,
 }
 
 /// What an earlier process of the same run left behind; empty for a fresh run.

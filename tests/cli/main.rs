@@ -1,6 +1,8 @@
 //! The binary as its users meet it: exit codes, streams, files.
 
 mod comparing;
+#[cfg(unix)]
+mod dashboard;
 mod files;
 #[cfg(unix)]
 mod leaving;

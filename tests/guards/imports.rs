@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "bench",
     "tradeoff",
     "progress",
+    "tui",
     "cli",
 ];
 

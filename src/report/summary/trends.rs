@@ -90,7 +90,8 @@ fn curves(table: &Table<'_>) -> Vec<Curve> {
 }
 
 /// The rounds' times per token of one sequence.
-fn per_token(row: &Row) -> Vec<Option<f64>> {
+#[must_use]
+pub fn per_token(row: &Row) -> Vec<Option<f64>> {
     let takes_sequences = row.workload.parse::<Workload>().is_ok_and(Workload::takes_sequences);
     let tokens = if takes_sequences { row.seq_len.max(1) as f64 } else { 1.0 };
     row.figures().into_iter().map(|ns| (ns > 0.0).then_some(ns / tokens)).collect()

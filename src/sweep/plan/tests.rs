@@ -186,3 +186,45 @@ proptest! {
         let _ = Plan::new(&Profile::default(), &overrides, &FACTS);
     }
 }
+
+#[test]
+fn what_a_field_says_reads_back() {
+    let texts = [
+        ("seq_len", "64,256"),
+        ("variants", "softmax,t2r:merged=false"),
+        ("workload", "attention,decode"),
+        ("cell_timeout", "1m30s"),
+        ("ci_target", "2%"),
+        ("memory_budget", "8GiB"),
+        ("device", "cuda:1"),
+        ("causal", "true"),
+        ("rounds", "3"),
+    ];
+    let all = texts.iter().fold(Overrides::default(), |all, (name, text)| {
+        Overrides::read(name, text).unwrap_or_else(|e| panic!("{e}")).over(&all)
+    });
+    for (name, _) in texts {
+        let text = all.text(name).expect("said");
+        assert_eq!(Overrides::read(name, &text).expect("readable").text(name), Some(text));
+    }
+    assert_eq!(all.text("seq_len").as_deref(), Some("64,256"));
+    assert_eq!(all.text("cell_timeout").as_deref(), Some("1m30s"));
+    let mut less = all.clone();
+    less.clear("rounds");
+    assert_eq!((less.text("rounds"), all.text("rounds").as_deref()), (None, Some("3")));
+    let error = Overrides::read("seq_len", "64-").expect_err("no size");
+    assert!(error.contains("--seq-len") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn part_of_a_plan_keeps_the_softmax_twins() {
+    let text = "description='x'\n[defaults]\nvariants=['softmax','elu','t2r']\nseq_len=[64,256]";
+    let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
+    let plan = Plan::new(&parse("t", text).expect("profile"), &Overrides::default(), &facts).expect("plan");
+    let wanted = plan.groups[1].cells[2].id();
+    let part = plan.only(&[wanted]);
+    let names: Vec<String> = part.cells().map(|c| format!("{} {}", c.variant.name, c.seq_len)).collect();
+    assert_eq!(names, ["softmax 256", "t2r 256"]);
+    assert_eq!(part.groups[0].units, [[0], [1]]);
+    assert_eq!(plan.only(&[]).groups.len(), 0);
+}

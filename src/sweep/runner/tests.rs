@@ -206,7 +206,13 @@ fn peaks_that_panic_are_missing_and_an_interrupted_group_does_not_wait_for_them(
         let kept = Kept::default();
         let stop = move || stop_after.is_some_and(|n| clock.get() >= Duration::from_secs(n));
         let (run_id, restored) = ("r".to_owned(), Restored::default());
-        let world = World { executor: &mut executor, instruments: &mut instruments, sink: &mut &kept, stop: &stop };
+        let world = World {
+            executor: &mut executor,
+            instruments: &mut instruments,
+            sink: &mut &kept,
+            stop: &stop,
+            skip: &|_| false,
+        };
         Runner { plan: &plan, run_id, memory_default: 1 << 30, restored, world }.run().expect("runs");
         assert_eq!(instruments.1, asked);
         let records = records(&kept.0.into_inner());
@@ -257,4 +263,33 @@ fn a_run_killed_at_any_visit_resumes_to_the_same_records() {
         }
         assert_eq!(got, expected, "killed at visit {killed_at}");
     }
+}
+
+#[test]
+fn a_cell_that_the_user_goes_on_without_keeps_its_rounds_or_is_skipped() {
+    let plan = plan("[measure]\nrounds=4\n[defaults]\nvariants=['softmax','elu','t2r']");
+    let ids: Vec<_> = plan.cells().map(crate::spec::Cell::id).collect();
+    let mut executor = ScriptedExecutor::new(|_, n| Ok(restless(n)));
+    let clock = executor.clock.clone();
+    let scripted = ScriptedInstruments { clock: clock.clone(), foreign_cpu_pct: Box::new(|_| 0.0), visits: 0 };
+    let mut instruments = Panicking(scripted, 0);
+    let kept = Kept::default();
+    // T2R never gets a turn, ELU has those of two rounds of two cells.
+    let skip = |id: &crate::spec::CellId| *id == ids[2] || (*id == ids[1] && clock.get() >= Duration::from_secs(4));
+    let world = World {
+        executor: &mut executor,
+        instruments: &mut instruments,
+        sink: &mut &kept,
+        stop: &|| false,
+        skip: &skip,
+    };
+    let runner =
+        Runner { plan: &plan, run_id: "r".to_owned(), memory_default: 1 << 30, restored: Restored::default(), world };
+    let outcome = runner.run().expect("runs");
+    let records = records(&kept.0.into_inner());
+    let of = |v: &str| (of(&records, v).status, of(&records, v).visits.len(), of(&records, v).stop_reason);
+    assert_eq!(of("softmax"), (Status::Ok, 4, Some(StopReason::Rounds)));
+    assert_eq!(of("elu"), (Status::Ok, 2, Some(StopReason::Skipped)));
+    assert_eq!(of("t2r"), (Status::Skipped, 0, Some(StopReason::Skipped)));
+    assert_eq!((outcome.cells_ok, outcome.cells_not_ok), (2, 1));
 }

@@ -1,0 +1,99 @@
+//! What the dashboard does with files: reading, listing, writing. Knows the disk, not the screen.
+
+use std::{fs, path::Path};
+
+use ratatui::layout::Size;
+
+use super::{
+    app::{App, Export, Message},
+    compare::{Entry, Loaded},
+    export,
+    quality::read_quality,
+};
+use crate::store::{Existing, Output, OutputError, cells_csv, read_cells};
+
+/// Entries of a folder that are listed at most.
+const MOST_ENTRIES: usize = 2000;
+
+/// Reads a cells file.
+pub(crate) fn read(path: &Path) -> Result<Loaded, String> {
+    let table = read_cells(path).map_err(|e| e.to_string())?;
+    let mut note = String::new();
+    if table.is_truncated {
+        note.push_str("; its last line was cut off and is left out");
+    }
+    if !table.unknown_columns.is_empty() {
+        note.push_str(&format!("; columns not known here: {}", table.unknown_columns.join(", ")));
+    }
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+    Ok(Loaded { name, rows: table.rows, note })
+}
+
+/// Reads a file of either kind: with a column of quality it goes to Tradeoff, else it is a cells file.
+pub(crate) fn open(path: &Path) -> Message {
+    match read_quality(path) {
+        Ok(Some(file)) => Message::Quality(Box::new(file)),
+        Ok(None) | Err(_) => Message::Opened(vec![read(path)]),
+    }
+}
+
+/// Folders and CSV files of a folder, folders first; the folder above, where there is one.
+pub(crate) fn list(dir: &Path) -> Result<Vec<Entry>, String> {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let read = fs::read_dir(&absolute);
+    let (absolute, read) = match read {
+        Ok(read) => (absolute, read),
+        // `results` is where the picker starts, and need not be there.
+        Err(_) if dir == Path::new("results") => {
+            let here = std::path::absolute(".").unwrap_or_else(|_| ".".into());
+            let read = fs::read_dir(&here).map_err(|e| format!("cannot read {}: {e}", here.display()))?;
+            (here, read)
+        }
+        Err(e) => return Err(format!("cannot read {}: {e}", absolute.display())),
+    };
+    let mut entries: Vec<Entry> = read
+        .flatten()
+        .filter_map(|entry| {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let is_dir = path.is_dir();
+            let is_csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+            ((is_dir && !name.starts_with('.')) || is_csv).then_some(Entry { name, path, is_dir })
+        })
+        .take(MOST_ENTRIES)
+        .collect();
+    entries.sort_by(|a, b| b.is_dir.cmp(&a.is_dir).then_with(|| a.name.cmp(&b.name)));
+    if let Some(parent) = absolute.parent() {
+        entries.insert(0, Entry { name: "..".to_owned(), path: parent.to_owned(), is_dir: true });
+    }
+    Ok(entries)
+}
+
+/// Writes the rows or the screen.
+pub(crate) fn write(app: &App, export: Export, path: &str, force: bool, size: Size) -> Message {
+    let (bytes, what) = match export {
+        Export::Csv => {
+            let rows = app.rows_to_write();
+            match cells_csv(&rows) {
+                Ok(bytes) => (bytes, format!("{} rows", rows.len())),
+                Err(e) => return Message::Wrote(Err(e.to_string())),
+            }
+        }
+        Export::Screen => {
+            let shot = export::screenshot(app, size);
+            let is_svg = Path::new(path).extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
+            let text = if is_svg { export::svg(&shot, export::look(app.theme)) } else { export::text(&shot) };
+            (text.into_bytes(), "the screen".to_owned())
+        }
+    };
+    if path == "-" {
+        return Message::Wrote(Err("stdout is this screen; give a file".to_owned()));
+    }
+    match Output::open(path, if force { Existing::Overwrite } else { Existing::Refuse }) {
+        Ok(mut output) => Message::Wrote(match output.write_now(&bytes) {
+            Ok(()) => Ok(format!("wrote {what} to {path}")),
+            Err(e) => Err(e.to_string()),
+        }),
+        Err(OutputError::Exists { .. }) => Message::Exists(export, path.to_owned()),
+        Err(e) => Message::Wrote(Err(e.to_string())),
+    }
+}

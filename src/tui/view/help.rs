@@ -1,0 +1,56 @@
+//! The help: every key of the one table, those of the screen first.
+
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+
+use super::parts::{bold, clear, lines, panel, put};
+use crate::tui::{app::App, keys::TABLE};
+
+pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
+    clear(buffer, area);
+    let inner = panel(buffer, area, "Help · any key closes, ↑ ↓ scroll");
+    let of = |particular: bool| {
+        TABLE
+            .iter()
+            .filter(move |b| b.is_particular() == particular && b.holds_on(app.screen))
+            .map(|b| (b.label, b.what))
+    };
+    let head = |text: &str| (None, text.to_owned());
+    let mut entries: Vec<(Option<&str>, String)> = vec![head(&format!("On {}", app.screen.title()))];
+    entries.extend(of(true).map(|(label, what)| (Some(label), what.to_owned())));
+    entries.push(head("Everywhere"));
+    entries.extend(of(false).map(|(label, what)| (Some(label), what.to_owned())));
+    entries.push(head("While typing"));
+    for (label, what) in [
+        ("enter", "takes what was typed"),
+        ("esc", "leaves it as it was"),
+        ("ctrl-u", "deletes to the left; ctrl-w the word, ctrl-a and ctrl-e to the ends"),
+        ("ctrl-c ctrl-c", "while a long visit is timed: end the run and leave; three times: at once"),
+    ] {
+        entries.push((Some(label), what.to_owned()));
+    }
+    entries.push(head("Reading the screen"));
+    for (label, what) in [
+        (
+            "×",
+            "times faster than softmax in the same group; ± half-width of the 95 % interval; … too few rounds for one",
+        ),
+        ("~ !", "in the first column of Grid: noisy, bad; the warnings of a row are in its details"),
+        ("┊", "dotted upright lines in charts: where a variant passes softmax"),
+    ] {
+        entries.push((Some(label), what.to_owned()));
+    }
+    let rows = usize::from(inner.height);
+    let scroll = usize::from(app.help_scroll).min(entries.len().saturating_sub(rows));
+    for (y, (label, text)) in (inner.top()..inner.bottom()).zip(entries.into_iter().skip(scroll)) {
+        let row = Rect::new(inner.x, y, inner.width, 1);
+        match label {
+            None => {
+                put(buffer, row, &text, bold());
+            }
+            Some(label) => {
+                put(buffer, Rect::new(row.x + 2, y, 14, 1), label, bold());
+                lines(buffer, Rect::new(row.x + 16, y, row.width.saturating_sub(16), 1), [(text, Style::new())]);
+            }
+        }
+    }
+}
