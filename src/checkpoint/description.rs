@@ -36,14 +36,11 @@ pub struct Description {
 }
 
 impl Description {
-    /// A model made here, kept in this program's own layout.
+    /// A model of our own making, or one that has no `config.json`: in the layout of the family that has its shape, so that
+    /// other programs can read it too, and else in this program's own.
     #[must_use]
     pub fn own(setup: &Setup, special: SpecialTokens) -> Self {
-        Self::in_family(Family::Own, setup.unmerged(), special)
-    }
-
-    /// A model of that family that has no `config.json` yet.
-    pub(super) fn in_family(family: Family, setup: Setup, special: SpecialTokens) -> Self {
+        let (setup, family) = (setup.unmerged(), Family::of_shape(setup));
         let mut config = match family {
             Family::Llama => llama::config(&setup),
             Family::Gpt2 => gpt2::config(&setup),

@@ -2,6 +2,10 @@
 //! e.g. `blocks.7.ffn.up.weight`; a place is a tensor of a file, or a part of one.
 
 use super::{gpt2, llama};
+use crate::{
+    model::Setup,
+    spec::{Activation, Norm, Positions},
+};
 
 /// How a checkpoint is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,24 @@ impl Family {
             Self::Llama => "llama",
             Self::Gpt2 => "gpt2",
             Self::Own => "own",
+        }
+    }
+
+    /// The family that models of this shape and these conventions belong to.
+    pub(super) fn of_shape(setup: &Setup) -> Self {
+        let (shape, heads, biases) = (setup.shape, setup.heads, setup.conventions);
+        // Both of the Llama kind: with all biases of attention or none, or with those of queries, keys and values alone.
+        let llama = biases.qkv_bias == biases.out_bias || (biases.qkv_bias && !biases.ffn_bias);
+        let gpt2 = biases.qkv_bias && biases.out_bias && biases.ffn_bias && heads.group() == 1;
+        match (shape.norm, shape.positions, shape.activation) {
+            _ if setup.has_encoder() => Self::Own,
+            (Norm::RmsNorm, Positions::Rotary, Activation::Swiglu) if llama => Self::Llama,
+            (Norm::LayerNorm, Positions::Learned, Activation::Gelu | Activation::Relu)
+                if gpt2 && heads.n_heads * heads.head_dim == shape.d_model =>
+            {
+                Self::Gpt2
+            }
+            _ => Self::Own,
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     attention::softmax_layers,
     description::{Description, SpecialTokens},
     error::{CheckpointError, Result, unpanicked},
-    family::{Family, Place, of_block},
+    family::{Place, of_block},
     json::MAX_SIZE,
     llama,
 };
@@ -158,7 +158,7 @@ impl Gguf {
             bos: self.id("tokenizer.ggml.bos_token_id")?,
             eos: self.id("tokenizer.ggml.eos_token_id")?.into_iter().collect(),
         };
-        Ok(Description::in_family(Family::Llama, setup, special))
+        Ok(Description::own(&setup, special))
     }
 
     fn refuse_scaled_positions(&self) -> Result<()> {

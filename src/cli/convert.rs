@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The options of `convert`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct ConvertArgs {
     /// Checkpoint: a folder, or a .gguf file.
     #[arg(value_name = "CKPT")]

@@ -26,7 +26,7 @@ use crate::{
 const DISTANCE_WINDOWS: usize = 2;
 
 /// The options of `eval`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct EvalArgs {
     /// Checkpoint: a folder, or a .gguf file.
     #[arg(value_name = "CKPT", required_unless_present = "hypotheses")]

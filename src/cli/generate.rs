@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The options of `generate`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct GenerateArgs {
     /// Checkpoint: a folder, or a .gguf file.
     #[arg(value_name = "CKPT")]

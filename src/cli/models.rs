@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Where a model runs.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct Place {
     /// Device: cpu, cuda, cuda:1, metal.
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec { kind: DeviceKind::Cpu, index: 0 })]

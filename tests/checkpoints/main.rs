@@ -1,5 +1,7 @@
 //! Checkpoints: what `transformers` computes with them, what is written reads back, and what damage is said of.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
+
 mod conversion;
 mod damage;
 mod families;

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use t2r::{
     attention::{Heads, ResolveRequest, Resolved, resolve},
-    checkpoint::{Conversion, Description, LayerChoice, SpecialTokens},
+    checkpoint::{Conversion, Description, Family, LayerChoice, SpecialTokens},
     model::{Decoder, Setup, Translator},
     params::Params,
     spec::{Activation, ModelShape, Norm, Positions, VariantSpec},
@@ -60,6 +60,37 @@ fn language_models_of_every_kind_read_back() {
             }
         }
     }
+}
+
+#[test]
+fn a_model_that_has_the_shape_of_a_family_is_kept_in_its_layout() {
+    let family = |setup: &Setup| Description::own(setup, SpecialTokens::default()).family();
+    let gpt2 = setup("t2r", None, (Norm::LayerNorm, Positions::Learned, Activation::Gelu));
+    assert_eq!(family(&gpt2), Family::Own, "grouped heads");
+    let heads = Heads { n_heads: 4, n_kv_heads: 4, head_dim: 4 };
+    let mut gpt2 = Setup { heads, ..gpt2 };
+    assert_eq!(family(&gpt2), Family::Gpt2);
+    gpt2.conventions.out_bias = false;
+    assert_eq!(family(&gpt2), Family::Own);
+    let mut llama = setup("t2r", None, (Norm::RmsNorm, Positions::Rotary, Activation::Swiglu));
+    for (qkv, out, ffn, want) in [
+        (false, false, false, Family::Llama),
+        (true, true, true, Family::Llama),
+        (true, false, false, Family::Llama),
+        (true, false, true, Family::Own),
+        (false, true, false, Family::Own),
+    ] {
+        let c = &mut llama.conventions;
+        (c.qkv_bias, c.out_bias, c.ffn_bias) = (qkv, out, ffn);
+        assert_eq!(family(&llama), want);
+        let mut params = Params::frozen(&Device::Cpu, DType::F32, 9);
+        Decoder::new(&llama, &mut params).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        Description::own(&llama, SpecialTokens::default()).save(dir.path(), &params, None).unwrap();
+        assert_eq!(open(dir.path()).setup(), &llama);
+    }
+    let softmax = setup("softmax", Some("softmax"), (Norm::RmsNorm, Positions::Rotary, Activation::Swiglu));
+    assert_eq!(family(&softmax), Family::Own, "an encoder");
 }
 
 #[test]
