@@ -90,9 +90,8 @@ pub(super) fn measure(
     let meta = super::run::meta_json(&args.meta)?;
     let mut template = Row::template("", &Build::current(), &setup::machine(), &setup.device_facts(), &meta);
     template.tui_active = Some(tui_active);
-    let Opened { files, run_id, resumed, no_journal } = outputs::open(args, &setup.plan, &template)?;
+    let Opened { files, run_id, resumed, mut warnings } = outputs::open(args, &setup.plan, &template)?;
     template.run_id.clone_from(&run_id);
-    let mut warnings: Vec<String> = no_journal.into_iter().collect();
     let mut info = RunInfo { template, ci_target: setup.plan.settings.ci_target };
     let file = args.resume.as_ref().or(args.csv.as_ref()).filter(|f| *f != "-").map(PathBuf::from);
     let begin = |info: &RunInfo, front: &mut dyn Front| {

@@ -257,6 +257,7 @@ fn told(failure: Failure) -> String {
         Failure::Usage(text) => text,
         Failure::Refused(error) => error.to_string(),
         Failure::CouldNotRun(error) => format!("{error:#}"),
+        Failure::Told(code) => format!("ended with code {code}"),
     }
 }
 

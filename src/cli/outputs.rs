@@ -21,8 +21,8 @@ pub(super) struct Opened {
     pub(super) files: Files,
     pub(super) run_id: String,
     pub(super) resumed: Resumed,
-    /// Why there is no journal, where there should be one.
-    pub(super) no_journal: Option<String>,
+    /// What the user should know of them.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Opens every output of a run, or fails before any harm is done. `template` says what measures.
@@ -45,13 +45,14 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
         (None, false) => Existing::Refuse,
     };
     let origin = Origin::of(template);
+    let mut warnings = Vec::new();
     let resumed = match &args.resume {
         Some(file) => {
             let other = |t: &'a Option<String>| t.as_deref().filter(|t| *t != "-").map(Path::new);
             let (samples, json_lines) = (other(&args.samples_csv), other(&args.jsonl));
             let places = Places { cells: Path::new(file), samples, json_lines, journal: journal.as_deref() };
             let (resumed, pending) = resume(&places, plan, &origin, args.launch.map(|l| l.index))?;
-            say_what_comes_late(&resumed, [samples, json_lines]);
+            warnings.extend(what_comes_late(&resumed, [samples, json_lines]));
             // That all can be opened is known before the first is rewritten.
             drop(Output::open_all(targets, existing)?);
             pending.write()?;
@@ -63,11 +64,7 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
     let [cells, samples, json_lines] = Output::open_all(targets, existing)?;
     let run_id = resumed.run_id.clone().unwrap_or_else(|| plan.run_id(SystemTime::now(), std::process::id()));
     let begin = |path: PathBuf| begin_journal(&path, &run_id, plan, origin, &resumed);
-    let (journal, no_journal) = match journal.map(begin) {
-        Some(Ok(journal)) => (Some(journal), None),
-        Some(Err(e)) => (None, Some(no_journal(&e.to_string()))),
-        None => (None, None),
-    };
+    let journal = journal.and_then(|path| begin(path).map_err(|e| warnings.push(no_journal(&e.to_string()))).ok());
     let files = Files {
         cells: cells.map(|o| if goes_on { Ok(CellsFile::go_on(o)) } else { CellsFile::begin(o) }).transpose()?,
         samples: samples
@@ -76,15 +73,15 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
         json_lines: json_lines.map(JsonLinesFile::begin),
         journal,
     };
-    Ok(Opened { files, run_id, resumed, no_journal })
+    Ok(Opened { files, run_id, resumed, warnings })
 }
 
 /// A file of samples that the run begins only now has none of the cells that are done.
-fn say_what_comes_late(resumed: &Resumed, files: [Option<&Path>; 2]) {
+fn what_comes_late(resumed: &Resumed, files: [Option<&Path>; 2]) -> Vec<String> {
     let done = resumed.rows.len();
-    for file in files.into_iter().flatten().filter(|file| done > 0 && !file.exists()) {
-        say(&format!("note: {} begins now: samples of the {done} cells that are done were not kept", file.display()));
-    }
+    let late = files.into_iter().flatten().filter(|file| done > 0 && !file.exists());
+    late.map(|file| format!("{} begins now: samples of the {done} cells that are done were not kept", file.display()))
+        .collect()
 }
 
 /// The cells that the file to be resumed has already; none for a fresh run.

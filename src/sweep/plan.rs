@@ -191,7 +191,7 @@ impl Plan {
             Group { units: units(&cells), cells }
         };
         let groups = self.groups.iter().map(part).filter(|g| !g.cells.is_empty()).collect();
-        Self { groups, settings: self.settings.clone(), seed: self.seed }
+        Self { groups, settings: self.settings.clone(), seed: self.seed, whole: None }
     }
 
     /// Every cell, group by group.

@@ -75,9 +75,8 @@ impl Drop for Held {
 
 #[cfg(unix)]
 fn stop_here() {
-    use rustix::process::{Signal, getpid, kill_process};
     // Where the signal cannot be sent the dashboard just goes on.
-    let _ = kill_process(getpid(), Signal::TSTP);
+    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP);
 }
 
 #[cfg(not(unix))]
