@@ -44,7 +44,8 @@ pub(super) fn is_wanted(args: &RunArgs, talk: Talk) -> Answer<bool> {
         return has_terminal().map(|()| true).map_err(|why| Failure::Usage(format!("--tui: {why}")));
     }
     // Parts of a run, and what is held against another, are for scripts.
-    let is_part = args.launches.is_some() || args.launch.is_some() || args.plan.shard.is_some() || args.baseline.is_some();
+    let is_part =
+        args.launches.is_some() || args.launch.is_some() || args.plan.shard.is_some() || args.baseline.is_some();
     let is_plain = args.no_tui || args.dry_run || talk.quiet || to_stdout || is_part || is_ci();
     Ok(!is_plain && has_terminal().is_ok())
 }

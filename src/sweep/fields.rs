@@ -154,6 +154,12 @@ impl<T: Display> AsFlag for Vec<T> {
     }
 }
 
+impl AsFlag for String {
+    fn as_flag(&self) -> String {
+        self.clone()
+    }
+}
+
 macro_rules! written_as_shown {
     ($($name:ty),+ $(,)?) => {$(
         impl AsFlag for $name {
@@ -164,7 +170,7 @@ macro_rules! written_as_shown {
         }
     )+};
 }
-written_as_shown!(String, SizeList, usize, u32, u64, bool, Norm, Positions, Activation, Share, Span, Bytes, DeviceSpec);
+written_as_shown!(SizeList, usize, u32, u64, bool, Norm, Positions, Activation, Share, Span, Bytes, DeviceSpec);
 
 /// Field by field: what `top` says, else what `under` says.
 macro_rules! layered {
