@@ -54,20 +54,34 @@ fn no_file_is_too_long() {
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
-/// A fence of shell commands in the README must say what `.ci/run` does with it, or its commands would rot.
-#[test]
-fn every_command_of_the_readme_is_run() {
-    let text = read(&root().join("README.md"));
-    let lines: Vec<&str> = text.lines().collect();
-    let fences: Vec<usize> = (0..lines.len()).filter(|i| lines[*i].starts_with("```console")).collect();
-    assert!(fences.len() > 3, "the README shows how to use the program");
-    for fence in fences {
-        let marker = lines[..fence].iter().rev().find(|l| !l.trim().is_empty()).copied().unwrap_or_default();
-        let known = ["<!-- ci:run -->", "<!-- ci:test -->", "<!-- ci:dry-run -->"];
-        assert!(known.contains(&marker), "README.md:{}: no marker above, expected one of {known:?}", fence + 1);
-        let first = lines[fence + 1];
-        assert!(first.starts_with("$ "), "README.md:{}: a command begins with '$ ', got '{first}'", fence + 2);
+/// The README and the documents beside it, with their names.
+fn pages() -> Vec<(String, String)> {
+    let mut paths = vec![PathBuf::from("README.md")];
+    for entry in fs::read_dir(root().join("docs")).expect("the documents") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|e| e == "md") {
+            paths.push(path.strip_prefix(root()).expect("below the root").to_owned());
+        }
     }
+    paths.into_iter().map(|path| (path.display().to_string(), read(&root().join(path)))).collect()
+}
+
+/// A fence of shell commands must say what `.ci/run` does with it, or its commands would rot.
+#[test]
+fn every_command_of_the_pages_is_run() {
+    let mut count = 0;
+    for (name, text) in pages() {
+        let lines: Vec<&str> = text.lines().collect();
+        for fence in (0..lines.len()).filter(|i| lines[*i].starts_with("```console")) {
+            count += 1;
+            let marker = lines[..fence].iter().rev().find(|l| !l.trim().is_empty()).copied().unwrap_or_default();
+            let known = ["<!-- ci:run -->", "<!-- ci:test -->", "<!-- ci:dry-run -->"];
+            assert!(known.contains(&marker), "{name}:{}: no marker above, expected one of {known:?}", fence + 1);
+            let first = lines[fence + 1];
+            assert!(first.starts_with("$ "), "{name}:{}: a command begins with '$ ', got '{first}'", fence + 2);
+        }
+    }
+    assert!(count > 6, "the pages show how to use the program");
     let ci = read(&root().join(".ci/run"));
     for marker in ["ci:run", "ci:test", "ci:dry-run"] {
         assert!(ci.contains(marker), ".ci/run does not look for {marker}");
@@ -76,9 +90,10 @@ fn every_command_of_the_readme_is_run() {
 
 #[test]
 fn shell_commands_stand_in_console_fences_alone() {
-    let text = read(&root().join("README.md"));
-    for (i, line) in text.lines().enumerate() {
-        let other = ["```bash", "```sh", "```shell"].contains(&line.trim());
-        assert!(!other, "README.md:{}: use ```console, so that its commands are run", i + 1);
+    for (name, text) in pages() {
+        for (i, line) in text.lines().enumerate() {
+            let other = ["```bash", "```sh", "```shell"].contains(&line.trim());
+            assert!(!other, "{name}:{}: use ```console, so that its commands are run", i + 1);
+        }
     }
 }
