@@ -269,7 +269,10 @@ impl App {
 
     fn events(&mut self, events: &[Event]) {
         let Some(run) = &mut self.run else { return };
-        let changed = events.iter().fold(false, |changed, event| run.on_event(event) || changed);
+        let mut changed = false;
+        for event in events {
+            changed |= run.on_event(event);
+        }
         if changed {
             run.settle();
             self.follow();
