@@ -129,6 +129,15 @@ impl App {
         self.run.as_ref().and_then(|r| r.states.get(row)).copied().unwrap_or(CellState::Final)
     }
 
+    /// What is said of a cell without a row.
+    pub(crate) fn without_row(&self, cell: usize) -> &'static str {
+        match self.state(cell) {
+            CellState::Running => "now",
+            _ if self.is_busy() => "waiting",
+            _ => "not run",
+        }
+    }
+
     /// Whether a run goes, or is about to.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Running { .. } | Phase::Cancelling)
@@ -260,7 +269,10 @@ impl App {
 
     fn events(&mut self, events: &[Event]) {
         let Some(run) = &mut self.run else { return };
-        let changed = events.iter().fold(false, |changed, event| run.on_event(event) || changed);
+        let mut changed = false;
+        for event in events {
+            changed |= run.on_event(event);
+        }
         if changed {
             run.settle();
             self.follow();

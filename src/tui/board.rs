@@ -106,10 +106,12 @@ pub(crate) fn sheets(rows: &[Row]) -> Vec<Sheet> {
     }
     let mut sheets: Vec<Sheet> = members.iter().map(|of| sheet(rows, of)).collect();
     // Sheets that read the same are told apart by their places.
-    for i in 0..sheets.len() {
-        let same = sheets[..i].iter().filter(|s| s.title.split(" #").next() == Some(&sheets[i].title)).count();
-        if same > 0 {
-            sheets[i].title += &format!(" #{}", same + 1);
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for sheet in &mut sheets {
+        let times = seen.entry(sheet.title.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            sheet.title.push_str(&format!(" #{times}"));
         }
     }
     sheets

@@ -91,8 +91,8 @@ impl Scale {
         let (low, high) = if self.log { (self.low.exp(), self.high.exp()) } else { (self.low, self.high) };
         let within = |all: Vec<f64>| -> Vec<f64> { all.into_iter().filter(|t| *t >= low && *t <= high).collect() };
         if !self.log {
-            let steps = round_steps(binary).into_iter();
-            let Some(step) = steps.into_iter().find(|s| (high - low) / s < most as f64) else { return Vec::new() };
+            let fits = |step: &f64| (high - low) / step < most as f64;
+            let Some(step) = round_steps(binary).into_iter().find(fits) else { return Vec::new() };
             return within((0..=most).map(|i| (low / step).ceil() * step + i as f64 * step).collect());
         }
         let candidates = if binary {

@@ -30,6 +30,9 @@ const GAUGES: Duration = Duration::from_secs(2);
 /// Messages that are worked on between two frames at most.
 const BURST: usize = 256;
 
+/// What a signal is to call.
+pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
+
 /// How the dashboard opens.
 pub(crate) struct Opening {
     pub(crate) choices: Choices,
@@ -37,7 +40,7 @@ pub(crate) struct Opening {
     /// Files to show.
     pub(crate) files: Vec<PathBuf>,
     /// Called once with what a signal is to call.
-    pub(crate) on_signal: Box<dyn FnOnce(Box<dyn Fn() + Send + Sync>)>,
+    pub(crate) on_signal: Box<dyn FnOnce(Wake)>,
 }
 
 /// What is left when it closes.
@@ -172,7 +175,7 @@ impl Session {
                 break;
             }
             let first = if self.is_timing() {
-                incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                incoming.recv().map_err(RecvTimeoutError::from)
             } else {
                 incoming.recv_timeout(GAUGES)
             };

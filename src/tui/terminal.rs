@@ -63,7 +63,10 @@ impl Held {
         release();
         stop_here();
         take()?;
-        self.0.clear()
+        // A new one draws everything. Clearing the old one would ask for the cursor's place, and the thread that reads keys
+        // would get the answer.
+        self.0 = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
     }
 }
 

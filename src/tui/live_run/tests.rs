@@ -66,7 +66,7 @@ fn rows_are_provisional_until_their_group_ends() {
         live.on_event(event);
     }
     live.settle();
-    assert!(live.states[..3].iter().any(|s| *s == CellState::Provisional));
+    assert!(live.states[..3].contains(&CellState::Provisional));
     assert!(live.states[3..].iter().all(|s| *s == CellState::Waiting));
     assert!(live.share_done() > 0.1 && live.share_done() < 0.26, "{}", live.share_done());
     assert!(live.rows[3].status.is_empty() && live.rows[3].state_bytes_pred == Some(1024));

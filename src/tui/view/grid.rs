@@ -24,7 +24,6 @@ use crate::{
     store::Row,
     tui::{
         app::App,
-        board::Sheet,
         grid::{SortBy, figure},
         live_run::CellState,
     },
@@ -90,7 +89,7 @@ fn map(app: &App, area: Rect, buffer: &mut Buffer) {
                 let row = &app.rows()[*i];
                 *l == line && row.batch_size == *batch && row.seq_len == *len
             });
-            let (text, style) = found.map_or_else(|| (String::new(), dim()), |(i, _)| ratio(app, sheet, *i));
+            let (text, style) = found.map_or_else(|| (String::new(), dim()), |(i, _)| ratio(app, *i));
             let style = if found.is_some_and(|(i, _)| Some(*i) == selected) {
                 style.add_modifier(Modifier::UNDERLINED | Modifier::BOLD)
             } else {
@@ -101,7 +100,7 @@ fn map(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-fn ratio(app: &App, _sheet: &Sheet, i: usize) -> (String, Style) {
+fn ratio(app: &App, i: usize) -> (String, Style) {
     let row = &app.rows()[i];
     match row.speedup_vs_softmax {
         Some(ratio) => {
@@ -148,7 +147,7 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     for (y, (k, i)) in (inner.y + 1..inner.bottom()).zip(grid.order.iter().enumerate().skip(first)) {
         let row = &app.rows()[*i];
         let area = Rect::new(inner.x, y, inner.width, 1);
-        let text = line(row, app.state(*i), &left(&app.names[*i], name));
+        let text = line(row, app.state(*i), &left(&app.names[*i], name), app.without_row(*i));
         let style = match () {
             () if k == grid.at => reversed(),
             () if row.status.is_empty() => dim(),
@@ -168,7 +167,8 @@ fn variant(row: &Row) -> String {
     format!("{}{params}{m}{implementation}", row.variant)
 }
 
-fn line(row: &Row, state: CellState, name: &str) -> String {
+/// `without` is what is said where there is no row.
+fn line(row: &Row, state: CellState, name: &str, without: &str) -> String {
     let mark = match (state, row.quality.as_str()) {
         (CellState::Running, _) => "●",
         (CellState::Final, "bad") => "!",
@@ -179,7 +179,7 @@ fn line(row: &Row, state: CellState, name: &str) -> String {
     if row.tokens_per_s.is_none() {
         let word = match state {
             CellState::Running => "now".to_owned(),
-            _ if row.status.is_empty() => "waiting".to_owned(),
+            _ if row.status.is_empty() => without.to_owned(),
             _ if row.status_detail.is_empty() => row.status.clone(),
             _ => format!("{}: {}", row.status, row.status_detail),
         };

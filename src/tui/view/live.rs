@@ -122,7 +122,7 @@ fn cell_text(app: &App, i: usize, name_width: usize, name: &str) -> (String, Sty
     let head = format!("{} {:>7}", left(name, name_width), short_len(row.seq_len as f64));
     let state = app.state(i);
     if row.status.is_empty() {
-        let text = if state == CellState::Running { "now" } else { "waiting" };
+        let text = app.without_row(i);
         let needs = row.state_bytes_pred.map_or_else(String::new, |b| format!("  state {}", bytes(b)));
         return (format!("{head} {:>10}{needs}", text), if state == CellState::Running { bold() } else { dim() });
     }

@@ -165,7 +165,7 @@ pub(super) fn split_bottom(area: Rect, height: u16) -> (Rect, Rect) {
 
 /// First index that is shown so that `at` is on the page.
 pub(super) fn page(at: usize, height: usize) -> usize {
-    if height == 0 { 0 } else { at / height * height }
+    at.checked_div(height).map_or(0, |page| page * height)
 }
 
 #[cfg(test)]
