@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use candle_core::{DType, Device};
+use proptest::prelude::*;
 use t2r::{checkpoint::Family, spec::Positions};
 
 use crate::{FAMILIES, decoder, distance, fixture, logits, open};
@@ -76,4 +77,30 @@ fn a_key_names_the_content() {
     assert_eq!((name, hash.len()), ("llama", 8));
     assert!(open(copy.path()).key().unwrap().ends_with(hash), "a copy has the same hash");
     assert!(!open(&fixture("qwen2")).key().unwrap().ends_with(hash));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_comes_back_whole_and_piece_by_piece(text in "(\\PC|[ \\t\\r\\n]|[0-9]{1,4}){0,40}") {
+        for name in ["llama", "gguf/tiny.gguf"] {
+            let tokenizer = open(&fixture(name)).tokenizer().unwrap();
+            let (ids, ends) = tokenizer.encode_with_ends(&text).unwrap();
+            prop_assert_eq!(tokenizer.decode(&ids).unwrap(), text.clone());
+            let mut stream = tokenizer.stream();
+            prop_assert_eq!(ids.iter().map(|id| stream.push(*id)).collect::<String>(), text.clone());
+            prop_assert!(ends.is_sorted() && ends.last().copied().unwrap_or(0) == text.len());
+        }
+    }
+
+    #[test]
+    fn a_stream_of_any_tokens_goes_on(ids in prop::collection::vec(0u32..288, 0..200)) {
+        let tokenizer = open(&fixture("llama")).tokenizer().unwrap();
+        let mut stream = tokenizer.stream();
+        ids.iter().for_each(|id| drop(stream.push(*id)));
+        // Whatever came before, whole characters follow in the end: at most the pending bytes are lost.
+        let after: String = tokenizer.encode("abcdefghijklmnop").unwrap().iter().map(|id| stream.push(*id)).collect();
+        prop_assert!(after.ends_with("op"), "{}", after);
+    }
 }
