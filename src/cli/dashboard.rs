@@ -295,6 +295,7 @@ impl Front for Watched {
             rows: beginning.rows.to_vec(),
             file: beginning.file.clone(),
             observer: self.cost,
+            now: SystemTime::now,
         });
     }
 

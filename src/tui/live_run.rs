@@ -43,6 +43,8 @@ pub(crate) struct Begun {
     pub(crate) file: Option<PathBuf>,
     /// What watching costs a block.
     pub(crate) observer: Option<ObserverCost>,
+    /// The time that rows bear.
+    pub(crate) now: fn() -> SystemTime,
 }
 
 /// A warning as it fired.
@@ -86,7 +88,6 @@ pub(crate) struct LiveRun {
     records: Vec<CellRecord>,
     /// Whether there are visits that no row shows yet.
     unsettled: bool,
-    now: fn() -> SystemTime,
 }
 
 /// Warnings that are kept to be shown.
@@ -143,7 +144,6 @@ impl LiveRun {
             offsets,
             records: Vec::new(),
             unsettled: false,
-            now: SystemTime::now,
             begun,
         }
     }
@@ -270,7 +270,7 @@ impl LiveRun {
         // Those without a visit have nothing to show, and a twin is all that a ratio needs of the others.
         let known: Vec<usize> = (0..self.records.len()).filter(|i| !self.records[*i].visits.is_empty()).collect();
         let cells = known.iter().map(|i| self.records[*i].clone()).collect();
-        let rows = assemble(&GroupRecord { group, cells }, &self.begun.info, (self.now)());
+        let rows = assemble(&GroupRecord { group, cells }, &self.begun.info, (self.begun.now)());
         for (i, row) in known.into_iter().zip(rows) {
             self.rows[offset + i] = row;
             if self.states[offset + i] != CellState::Running {
@@ -281,7 +281,7 @@ impl LiveRun {
 
     fn finish_group(&mut self, group: &GroupRecord) -> bool {
         let Some(&offset) = self.offsets.get(group.group) else { return false };
-        let rows = assemble(group, &self.begun.info, (self.now)());
+        let rows = assemble(group, &self.begun.info, (self.begun.now)());
         for (i, row) in rows.into_iter().enumerate().take(self.rows.len().saturating_sub(offset)) {
             self.rows[offset + i] = row;
             self.states[offset + i] = CellState::Final;

@@ -1,6 +1,9 @@
 //! Dashboards for tests, in the states that people meet: scripted runs, no terminal, no clock.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -95,6 +98,7 @@ pub(crate) fn begun(plan: &Arc<Plan>) -> Begun {
         rows: Vec::new(),
         file: None,
         observer: Some(ObserverCost { pct: 0.3, interval: Some((0.1, 0.6)) }),
+        now: || SystemTime::UNIX_EPOCH,
     }
 }
 

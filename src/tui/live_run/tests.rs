@@ -25,6 +25,7 @@ fn begun(plan: &Arc<Plan>) -> Begun {
         rows: Vec::new(),
         file: None,
         observer: None,
+        now: || SystemTime::UNIX_EPOCH,
     }
 }
 
@@ -44,7 +45,6 @@ fn a_replayed_run_ends_with_the_rows_of_the_file() {
     for stop_after in [None, Some(9)] {
         let plan = plan(GRID);
         let mut live = LiveRun::new(begun(&plan), Duration::ZERO);
-        live.now = || SystemTime::UNIX_EPOCH;
         let info = begun(&plan).info;
         let mut recorder = Recorder::with_time(info, Files::default(), || SystemTime::UNIX_EPOCH);
         for event in events(&plan, stop_after) {
