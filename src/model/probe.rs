@@ -40,7 +40,8 @@ impl<'a> Probe<'a> {
         let layer = &block.attention;
         let qkv = layer.project(&self.x, self.rotary.as_ref())?;
         let weights = weights(layer, &qkv, self.kernels)?;
-        self.x = block.forward(&self.x, &Mask::Causal, self.rotary.as_ref(), None, self.kernels, &mut Dropout::none())?;
+        self.x =
+            block.forward(&self.x, &Mask::Causal, self.rotary.as_ref(), None, self.kernels, &mut Dropout::none())?;
         self.layer += 1;
         Ok(Some(weights))
     }

@@ -16,8 +16,7 @@ fn eval_answers_in_every_form() {
     fs::write(dir.path().join("text"), "It is a truth universally acknowledged, that 1813 is a year.").unwrap();
     let eval = |more: &[&str]| {
         let llama = fixture("llama");
-        let args: Vec<&str> =
-            ["eval", &llama, "--text", "text"].into_iter().chain(more.iter().copied()).collect();
+        let args: Vec<&str> = ["eval", &llama, "--text", "text"].into_iter().chain(more.iter().copied()).collect();
         t2r(dir.path(), &args).success()
     };
     let json: Value = serde_json::from_str(&stdout(&eval(&["--window", "8", "--format", "json"]))).unwrap();
