@@ -46,6 +46,7 @@ fields! {
     "min_block", "least block", "least length of a sample of a layer";
     "samples_per_round", "samples a round", "samples of one visit to a layer";
     "seed", "seed", "of weights, inputs and the order of visits";
+    "model", "checkpoint", "folder or .gguf file that whole models are loaded from, with their shape";
     "n_layers", "layers", "transformer blocks of the model";
     "d_model", "width", "width of the residual stream";
     "n_heads", "heads", "query heads";
