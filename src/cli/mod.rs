@@ -1,10 +1,12 @@
 //! The command line: what was asked for, resolved and carried out. Knows flags, layers of settings and streams; the
 //! exit codes themselves are `main`'s.
 
+mod about;
 mod args;
 mod layers;
 mod list;
 mod outputs;
+mod report;
 mod run;
 mod setup;
 mod stop;
@@ -68,6 +70,9 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
         Some(Command::Run(args)) => run::run(&args, line.talk),
         Some(Command::List { what }) => list::list(&what, line.talk),
         Some(Command::Env { measure, format }) => list::env(measure, format),
+        Some(Command::Report(args)) => report::report(&args, line.talk),
+        Some(Command::Completions { shell }) => about::completions(shell),
+        Some(Command::Man { dir }) => about::man(dir.as_deref()),
     }
 }
 

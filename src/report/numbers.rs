@@ -1,13 +1,17 @@
 //! Numbers as people read them: three significant digits, thousands apart, units that fit.
 
-/// Three significant digits without an exponent, thousands apart: `0.0123`, `12.3`, `1,230,000`.
+/// Three significant digits, thousands apart: `0.0123`, `12.3`, `1,230,000`; with an exponent only where nobody would
+/// count the zeros: `1.23e21`.
 #[must_use]
-pub(super) fn three(value: f64) -> String {
+pub fn three(value: f64) -> String {
     if !value.is_finite() {
         return "?".to_owned();
     }
     if value == 0.0 {
         return "0".to_owned();
+    }
+    if !(1e-7..1e15).contains(&value.abs()) {
+        return format!("{value:.2e}");
     }
     // Rounded first: 999.7 has four digits before the point.
     let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
@@ -20,7 +24,7 @@ pub(super) fn three(value: f64) -> String {
 
 /// Whole digits with commas between thousands.
 #[must_use]
-pub(super) fn thousands(digits: &str) -> String {
+pub fn thousands(digits: &str) -> String {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
     let mut out = String::from(sign);
     for (i, digit) in digits.chars().enumerate() {
@@ -34,7 +38,7 @@ pub(super) fn thousands(digits: &str) -> String {
 
 /// A time given in ns, in the unit that leaves one to three digits before the point.
 #[must_use]
-pub(super) fn time(ns: f64) -> String {
+pub fn time(ns: f64) -> String {
     let units = [(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")];
     // Half a unit of the third digit below the next unit rounds up into it.
     let fits = |(scale, _): &&(f64, &str)| ns.abs() >= scale * 0.9995;
@@ -44,7 +48,7 @@ pub(super) fn time(ns: f64) -> String {
 
 /// An amount of memory in the binary unit that fits.
 #[must_use]
-pub(super) fn bytes(n: u64) -> String {
+pub fn bytes(n: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = n as f64;
     let mut unit = 0;
@@ -70,6 +74,8 @@ mod tests {
             (123_456.0, "123,000"),
             (1_234_567.0, "1,230,000"),
             (-1234.0, "-1,230"),
+            (1.234e21, "1.23e21"),
+            (-1e-300, "-1.00e-300"),
         ];
         for (value, text) in cases {
             assert_eq!(three(value), text);

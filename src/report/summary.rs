@@ -4,6 +4,9 @@
 mod lines;
 mod trends;
 
+pub(super) use trends::crossovers;
+pub use trends::per_token;
+
 use std::collections::BTreeMap;
 
 use crate::store::Row;
@@ -49,14 +52,22 @@ fn tables(rows: &[Row]) -> Vec<Table<'_>> {
 }
 
 /// Everything that two rows of a table share, as one text.
-fn company(r: &Row) -> String {
+pub(super) fn company(r: &Row) -> String {
     let shape = (r.n_layers, r.d_model, r.n_heads, r.n_kv_heads, r.head_dim, r.ffn_dim, r.vocab_size);
     let run = (&r.workload, r.batch_size, &r.cache, &r.dtype, r.causal, &r.device_kind, r.n_threads, r.seed);
     format!("{run:?} {shape:?} {:?}", (&r.model, r.n_prompt, r.n_gen))
 }
 
 fn title(r: &Row) -> String {
-    let mut parts = vec![r.workload.clone(), format!("batch {}", r.batch_size)];
+    let shape = shape_title(r);
+    let (_, rest) = shape.split_once(" · ").unwrap_or_default();
+    format!("{} · batch {} · {rest}", r.workload, r.batch_size)
+}
+
+/// What the rows of a table share, batch left out: `attention · 8 heads of 64 · cold · f32 on cpu, 2 threads`.
+#[must_use]
+pub fn shape_title(r: &Row) -> String {
+    let mut parts = vec![r.workload.clone()];
     match (r.n_layers, r.d_model) {
         (Some(layers), Some(width)) => parts.push(format!("{layers} layers of {width}")),
         _ => parts.push(format!("{} heads of {}", r.n_heads, r.head_dim)),
@@ -66,9 +77,14 @@ fn title(r: &Row) -> String {
     parts.join(" · ")
 }
 
-/// What a row is called within its table: the variant, and what tells it from others of that variant.
 fn name_in(table: &Table<'_>, row: &Row) -> String {
-    let differs = |of: &dyn Fn(&Row) -> String| table.rows.iter().any(|r| r.variant == row.variant && of(r) != of(row));
+    name_among(row, &table.rows)
+}
+
+/// What a row is called among others: the variant, and what tells it from others of that variant.
+#[must_use]
+pub fn name_among(row: &Row, others: &[&Row]) -> String {
+    let differs = |of: &dyn Fn(&Row) -> String| others.iter().any(|r| r.variant == row.variant && of(r) != of(row));
     let mut name = row.variant.clone();
     if differs(&|r| r.variant_params.clone()) && !row.variant_params.is_empty() {
         name.push_str(&format!(":{}", row.variant_params));

@@ -10,6 +10,7 @@ mod read;
 mod recorder;
 mod resume;
 mod row;
+mod tables;
 mod template;
 
 pub use assemble::{RunInfo, assemble, interval_of};
@@ -20,4 +21,7 @@ pub use read::{CellsTable, ReadError, parse_cells, read_cells};
 pub use recorder::{Files, Recorder};
 pub use resume::{Pending, Places, ResumeError, Resumed, resume};
 pub use row::{COLUMNS, Row, SCHEMA_VERSION};
+pub use tables::{
+    QualityRow, QualityTable, TableKind, TrainingRow, TrainingTable, kind_of, parse_quality, parse_training,
+};
 pub use template::{DeviceFacts, Origin};

@@ -4,6 +4,7 @@ mod files;
 #[cfg(unix)]
 mod leaving;
 mod listing;
+mod report;
 mod usage;
 
 use std::path::Path;
