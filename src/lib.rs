@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod bench;
 pub mod cli;
+pub mod compare;
 pub mod kernels;
 pub mod measure;
 pub mod model;

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     cli::quiet_panics();
     match cli::command(std::env::args_os()) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::GateFailed) => ExitCode::from(3),
         Ok(Ending::SomeNotOk) => ExitCode::from(4),
         Ok(Ending::Interrupted) => ExitCode::from(130),
         Err(Failure::Refused(error)) => {
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
+        Err(Failure::Told(code)) => ExitCode::from(code),
         Err(Failure::Usage(message)) => {
             cli::complain(&anyhow::Error::msg(message));
             ExitCode::from(2)

@@ -7,8 +7,9 @@ use clap_complete::Shell;
 
 use super::about;
 use crate::{
+    compare::Rule,
     report::Format,
-    sweep::{MeasureFields, Overrides, RunFields, SweepFields},
+    sweep::{MeasureFields, Overrides, Part, RunFields, Share, SweepFields},
 };
 
 /// Benchmark softmax and linear attention, among them T2R, on this machine.
@@ -29,7 +30,7 @@ Settings: every option of what to run, how to measure and where to run may also 
 environment (T2R_SEQ_LEN=64-4096*4), in ./t2r.toml and in $XDG_CONFIG_HOME/t2r/config.toml, as seq_len under [sweep],
 [measure] or [run]. A flag covers the environment, that covers ./t2r.toml, that the user's file, that the profile.
 
-Exit codes: 0 done, 1 could not run, 2 usage, 4 some cells are not ok, 130 interrupted.";
+Exit codes: 0 done, 1 could not run, 2 usage, 3 a gate failed, 4 some cells are not ok, 130 interrupted.";
 
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, Args)]
@@ -50,6 +51,10 @@ pub(super) struct Talk {
 pub(super) enum Command {
     /// Measure, and write what was measured.
     Run(Box<RunArgs>),
+    /// Compare runs: of builds, of machines; and fail where one has become worse.
+    Compare(CompareArgs),
+    /// Join the files of shards and launches into one.
+    Merge(MergeArgs),
     /// Show what there is: profiles, cells of a run, variants, devices.
     List {
         #[command(subcommand)]
@@ -130,6 +135,9 @@ pub(super) struct PlanArgs {
     /// Profile by name (`t2r list profiles`) or path [default: quick].
     #[arg(long, value_name = "NAME|PATH", help_heading = "What to run")]
     pub(super) profile: Option<String>,
+    /// Only one of N parts of about equal time, whole groups each, for N machines or jobs.
+    #[arg(long, value_name = "I/N", help_heading = "What to run")]
+    pub(super) shard: Option<Part>,
     #[command(flatten)]
     pub(super) fields: Fields,
 }
@@ -186,9 +194,74 @@ pub(super) struct RunArgs {
     /// Show cells, predicted memory and estimated time, and measure nothing.
     #[arg(long, help_heading = "Output")]
     pub(super) dry_run: bool,
+    /// Run the whole program this many times, so that drift between launches is measured too; at least 3 for a gate.
+    #[arg(long, value_name = "N", help_heading = "How to measure", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) launches: Option<u32>,
+    /// Which of the launches this process is.
+    #[arg(long, hide = true)]
+    pub(super) launch: Option<Part>,
+    /// Compare with these results when done.
+    #[arg(long, value_name = "FILE", help_heading = "Comparing")]
+    pub(super) baseline: Option<String>,
+    #[command(flatten)]
+    pub(super) gate: GateArgs,
     /// Never open the dashboard.
     #[arg(long, help_heading = "Output")]
     pub(super) no_tui: bool,
+}
+
+/// What fails a comparison.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[group(skip)]
+pub(super) struct GateArgs {
+    /// Fail (exit 3) where COLUMN has grown by more than N %, or fallen for -N%; may be repeated.
+    #[arg(long, value_name = "COLUMN:+N%", help_heading = "Comparing")]
+    pub(super) fail_on: Vec<Rule>,
+    /// Fail also where it cannot be told.
+    #[arg(long, help_heading = "Comparing", requires = "fail_on")]
+    pub(super) fail_unclear: bool,
+}
+
+/// The options of `compare`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CompareArgs {
+    /// The base, then what is held against it: a file, a pattern, a directory, or `-`; each is one side, its runs are
+    /// launches of it. One argument alone is split by build and machine.
+    #[arg(required = true, value_name = "BASE CAND...")]
+    pub(super) sides: Vec<String>,
+    /// Key columns that may differ between the sides, e.g. n_threads,implementation.
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub(super) across: Vec<String>,
+    /// Only rows with this value of a key column; may be repeated.
+    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = pair)]
+    pub(super) only: Vec<(String, String)>,
+    /// What is the same for all practical purposes: a ratio within ± this share.
+    #[arg(long, value_name = "SHARE", default_value = "5%")]
+    pub(super) same_within: Share,
+    /// Launches of one build on a machine of the sides: what the same differs from itself there; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(super) spread: Vec<String>,
+    #[command(flatten)]
+    pub(super) gate: GateArgs,
+    #[command(flatten)]
+    pub(super) form: Form,
+}
+
+/// The options of `merge`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MergeArgs {
+    /// Files, patterns or directories.
+    #[arg(required = true, value_name = "FILES")]
+    pub(super) files: Vec<String>,
+    /// Where to write the rows.
+    #[arg(short, long, value_name = "PATH", default_value = "-")]
+    pub(super) output: String,
+    /// One row per cell: the calls of all its launches in one histogram, for percentiles over launches.
+    #[arg(long)]
+    pub(super) pool: bool,
+    /// Overwrite the output if it exists.
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 impl RunArgs {

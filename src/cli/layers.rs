@@ -34,7 +34,7 @@ struct FieldsLine {
 
 /// The profile's name and everything that covers it.
 pub(super) fn resolve(args: &PlanArgs) -> Answer<(String, Overrides)> {
-    let from_env = PlanArgs { profile: text("T2R_PROFILE"), fields: environment(text)? };
+    let from_env = PlanArgs { profile: text("T2R_PROFILE"), shard: None, fields: environment(text)? };
     let mut profile = args.profile.clone().or(from_env.profile);
     let mut fields = over(args.fields.clone(), &from_env.fields);
     for path in [Some(PathBuf::from("t2r.toml")), user_file()].into_iter().flatten() {

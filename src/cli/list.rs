@@ -1,5 +1,7 @@
 //! `list` and `env`: what there is, as text for people or programs.
 
+use std::collections::HashSet;
+
 use super::{
     Answer, Ending, answer,
     args::{ListWhat, Talk},
@@ -21,7 +23,7 @@ pub(super) fn list(what: &ListWhat, talk: Talk) -> Answer<Ending> {
         ListWhat::Profiles(form) => show(&profiles(), form.format),
         ListWhat::Variants(form) => show(&variant_list(), form.format),
         ListWhat::Devices(form) => show(&device_list(), form.format),
-        ListWhat::Cells { plan, form } => cells(&setup::prepare(plan)?, form.format, talk),
+        ListWhat::Cells { plan, form } => cells(&setup::prepare(plan)?, form.format, &HashSet::new(), talk),
     }
 }
 
@@ -35,12 +37,18 @@ pub(super) fn env(measure: bool, format: Format) -> Answer<Ending> {
     Ok(Ending::Done)
 }
 
-/// Answers `list cells` and `--dry-run`: the cells on stdout, what they come to on stderr.
-pub(super) fn cells(setup: &Setup, format: Format, talk: Talk) -> Answer<Ending> {
+/// Answers `list cells` and `--dry-run`: the cells on stdout, what they come to on stderr. `done` are the ids of cells
+/// that a file has already.
+pub(super) fn cells(setup: &Setup, format: Format, done: &HashSet<String>, talk: Talk) -> Answer<Ending> {
     let bench = setup.bench(None);
-    show(&cell_list(setup, &bench), format)?;
+    show(&cell_list(setup, &bench, done), format)?;
     if !talk.quiet {
         say(&setup.outlook(&bench));
+        if !done.is_empty() {
+            let all = setup.plan.cells().count();
+            let missing = setup.plan.cells().filter(|c| !done.contains(&c.id().0)).count();
+            say(&format!("{missing} of {all} cells are missing in the file"));
+        }
     }
     Ok(Ending::Done)
 }
@@ -74,7 +82,7 @@ fn device_list() -> Listing {
     list
 }
 
-fn cell_list(setup: &Setup, bench: &Bench) -> Listing {
+fn cell_list(setup: &Setup, bench: &Bench, done: &HashSet<String>) -> Listing {
     let mut list = Listing::new(&[
         "group",
         "cell_id",
@@ -98,7 +106,9 @@ fn cell_list(setup: &Setup, bench: &Bench) -> Listing {
                 Ok(p) => {
                     let budget = setup.memory_budget();
                     let over = p.memory_bytes > budget;
-                    let note = if over {
+                    let note = if done.contains(&cell.id().0) {
+                        "done".to_owned()
+                    } else if over {
                         format!("skipped: over the memory budget of {}", Bytes(budget))
                     } else {
                         String::new()

@@ -3,8 +3,12 @@
 
 mod about;
 mod args;
+mod compare;
+mod gate;
+mod launches;
 mod layers;
 mod list;
+mod merge;
 mod outputs;
 mod report;
 mod run;
@@ -25,6 +29,8 @@ use args::{Command, Line};
 pub enum Ending {
     /// As it should.
     Done,
+    /// A gate has failed.
+    GateFailed,
     /// Some cells are not `ok`, and nobody waived that.
     SomeNotOk,
     /// The user asked to stop; files are complete as far as they go.
@@ -38,6 +44,8 @@ pub enum Failure {
     Refused(clap::Error),
     /// The options make no sense, together or alone.
     Usage(String),
+    /// Another process of this program has said why, and ended with this code.
+    Told(u8),
     /// The options are right, the world is not.
     CouldNotRun(anyhow::Error),
 }
@@ -68,6 +76,8 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
     match line.command {
         None => run::run(&line.run, line.talk),
         Some(Command::Run(args)) => run::run(&args, line.talk),
+        Some(Command::Compare(args)) => compare::compare(&args, line.talk),
+        Some(Command::Merge(args)) => merge::merge(&args, line.talk),
         Some(Command::List { what }) => list::list(&what, line.talk),
         Some(Command::Env { measure, format }) => list::env(measure, format),
         Some(Command::Report(args)) => report::report(&args, line.talk),

@@ -1,12 +1,16 @@
 //! The files of a run: opened, or taken up again, before anything is measured.
 
-use std::{collections::HashMap, path::Path, time::SystemTime};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    time::SystemTime,
+};
 
 use super::{Answer, Failure, args::RunArgs, say};
 use crate::{
     store::{
         CellsFile, Existing, Files, Journal, JournalHeader, JsonLinesFile, Origin, Output, Places, Resumed, Row,
-        SamplesFile, journal_path, resume, state_dir,
+        SamplesFile, journal_path, read_cells, resume, state_dir,
     },
     sweep::Plan,
 };
@@ -29,7 +33,10 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
     let journal = cells.filter(|c| *c != "-").and_then(|c| Some(journal_path(&state_dir()?, Path::new(c))));
     let target = |t: &'a Option<String>| t.as_deref();
     let targets = [cells.map(String::as_str), target(&args.samples_csv), target(&args.jsonl)];
+    // What an earlier launch of the same command wrote is gone on with.
+    let goes_on = args.launch.is_some_and(|launch| launch.index > 1);
     let existing = match (&args.resume, args.force) {
+        _ if goes_on => Existing::Append,
         (Some(_), _) => Existing::Append,
         (None, true) => Existing::Overwrite,
         (None, false) => Existing::Refuse,
@@ -40,7 +47,7 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
             let other = |t: &'a Option<String>| t.as_deref().filter(|t| *t != "-").map(Path::new);
             let (samples, json_lines) = (other(&args.samples_csv), other(&args.jsonl));
             let places = Places { cells: Path::new(file), samples, json_lines, journal: journal.as_deref() };
-            let (resumed, pending) = resume(&places, plan, &origin)?;
+            let (resumed, pending) = resume(&places, plan, &origin, args.launch.map(|l| l.index))?;
             // That all can be opened is known before the first is rewritten.
             drop(Output::open_all(targets, existing)?);
             pending.write()?;
@@ -52,12 +59,21 @@ pub(super) fn open<'a>(args: &'a RunArgs, plan: &Plan, template: &Row) -> Answer
     let [cells, samples, json_lines] = Output::open_all(targets, existing)?;
     let run_id = resumed.run_id.clone().unwrap_or_else(|| plan.run_id(SystemTime::now(), std::process::id()));
     let files = Files {
-        cells: cells.map(CellsFile::begin).transpose()?,
-        samples: samples.map(SamplesFile::begin).transpose()?,
+        cells: cells.map(|o| if goes_on { Ok(CellsFile::go_on(o)) } else { CellsFile::begin(o) }).transpose()?,
+        samples: samples
+            .map(|o| if goes_on { Ok(SamplesFile::go_on(o)) } else { SamplesFile::begin(o) })
+            .transpose()?,
         json_lines: json_lines.map(JsonLinesFile::begin),
         journal: journal.and_then(|path| begin_journal(&path, &run_id, plan, origin, &resumed)),
     };
     Ok(Opened { files, run_id, resumed })
+}
+
+/// The cells that the file to be resumed has already; none for a fresh run.
+pub(super) fn done(args: &RunArgs) -> Answer<HashSet<String>> {
+    let Some(file) = &args.resume else { return Ok(HashSet::new()) };
+    let rows = read_cells(Path::new(file))?.rows;
+    Ok(rows.into_iter().filter(Row::is_final).map(|row| row.cell_id).collect())
 }
 
 /// A run can do without a journal, and says so.

@@ -8,14 +8,15 @@ use std::{
 use super::{
     Answer, Ending, Failure,
     args::{RunArgs, Talk},
-    list,
+    gate, launches, list,
     outputs::{self, Opened},
     say, setup, stop,
 };
 use crate::{
+    compare::{Options, Side},
     measure::{Build, LimitsCache, MonotonicClock, Observer, SystemObserver, observer_cost, rss_bytes},
     progress::{Manner, Progress},
-    report::{Format, render_summary},
+    report::{Format, render_comparisons, render_summary},
     spec::DeviceKind,
     store::{Recorder, Row, RunInfo},
     sweep::{Event, Outcome, Runner, Sink, World, nine_digits},
@@ -23,10 +24,15 @@ use crate::{
 
 /// Measures.
 pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
+    if let Some(launches) = args.launches.filter(|n| *n > 1 && args.launch.is_none() && !args.dry_run) {
+        return launches::run(args, launches, talk);
+    }
+    // A launch among others is held against nothing: all of them together are.
+    let baseline = if args.launch.is_some() || args.dry_run { None } else { Baseline::load(args)? };
     let meta = meta_json(&args.meta)?;
     let setup = setup::prepare(&args.plan)?;
     if args.dry_run {
-        return list::cells(&setup, Format::Table, talk);
+        return list::cells(&setup, Format::Table, &outputs::done(args)?, talk);
     }
     let mut template = Row::template("", &Build::current(), &setup::machine(), &setup.device_facts(), &meta);
     let Opened { files, run_id, resumed } = outputs::open(args, &setup.plan, &template)?;
@@ -57,12 +63,49 @@ pub(super) fn run(args: &RunArgs, talk: Talk) -> Answer<Ending> {
     if let Some(why) = recorder.journal_error() {
         outputs::no_journal(why);
     }
+    let rows: Vec<Row> = resumed.rows.iter().chain(recorder.rows()).cloned().collect();
     let writes = [&args.csv, &args.resume, &args.samples_csv, &args.jsonl].iter().any(|o| o.is_some());
     if !(talk.quiet && writes) {
-        let rows: Vec<Row> = resumed.rows.iter().chain(recorder.rows()).cloned().collect();
         say(render_summary(&rows).trim_end());
     }
-    Ok(ending(outcome, args.allow_failures))
+    let ended = ending(outcome, args.allow_failures);
+    let Some(baseline) = baseline.filter(|_| ended != Ending::Interrupted) else { return Ok(ended) };
+    let name = args.csv.as_deref().or(args.resume.as_deref()).filter(|f| *f != "-").unwrap_or("this run");
+    let sides = gate::of_rows(name, &gate::metrics(&args.gate.fail_on), &rows)?;
+    baseline.hold_against(&sides, args, ended)
+}
+
+/// What a run is to be held against, read before anything is measured.
+pub(super) struct Baseline(Side);
+
+impl Baseline {
+    /// Reads it, if there is one.
+    pub(super) fn load(args: &RunArgs) -> Answer<Option<Self>> {
+        let Some(name) = &args.baseline else {
+            return if args.gate.fail_on.is_empty() {
+                Ok(None)
+            } else {
+                Err(Failure::Usage("--fail-on needs something to hold the run against: --baseline FILE".into()))
+            };
+        };
+        let mut sides = gate::load(name, &gate::metrics(&args.gate.fail_on), &[])?;
+        if sides.len() > 1 {
+            let why = format!("{name} is of several builds or machines; give the file of one");
+            return Err(Failure::CouldNotRun(anyhow::Error::msg(why)));
+        }
+        Ok(Some(Self(sides.remove(0))))
+    }
+
+    /// Compares, tells, and says how the command ends that would otherwise have ended like this.
+    pub(super) fn hold_against(&self, sides: &[Side], args: &RunArgs, ended: Ending) -> Answer<Ending> {
+        let all = gate::compared(&self.0, sides, &[], &Options::default(), &args.gate.fail_on)?;
+        say(&format!("\n{}", render_comparisons(&all, Format::Table)?.trim_end()));
+        gate::summarise(&all)?;
+        Ok(match gate::ending(&all, &args.gate) {
+            Ending::GateFailed => Ending::GateFailed,
+            _ => ended,
+        })
+    }
 }
 
 /// Numbers that a block of work passes over while the cost of watching is measured: a cache level's worth.

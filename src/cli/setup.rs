@@ -47,6 +47,13 @@ pub(super) fn prepare(args: &PlanArgs) -> Answer<Setup> {
     let plan = Plan::new(&profile, &overrides, &run_facts).map_err(|e| Failure::Usage(e.to_string()))?;
     set_threads(n_threads);
     let device = open(spec).map_err(anyhow::Error::msg)?;
+    let plan = match args.shard {
+        Some(part) => {
+            let bench = Bench::new(device.device.clone(), None, Box::new(super::stop::asked));
+            plan.shard(part, |cell| bench.predict(cell))
+        }
+        None => plan,
+    };
     let free = facts(&device.device).memory_bytes.or_else(memory_limit);
     let memory_default = free.map_or(u64::MAX, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
     Ok(Setup { plan, device, n_threads, memory_default })

@@ -24,16 +24,19 @@ impl Listing {
         self.rows.push(row);
     }
 
+    /// Whether it has no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The list in that form: JSON is an array of objects, CSV has a header, the others are for people.
     ///
     /// # Errors
     /// None in practice: it is written into memory.
     pub fn render(&self, format: Format) -> anyhow::Result<String> {
         match format {
-            Format::Json => {
-                let objects: Vec<Object<'_>> = self.rows.iter().map(|row| Object(&self.columns, row)).collect();
-                Ok(serde_json::to_string_pretty(&objects)? + "\n")
-            }
+            Format::Json => Ok(serde_json::to_string_pretty(self)? + "\n"),
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(Vec::new());
                 writer.write_record(&self.columns)?;
@@ -74,6 +77,13 @@ impl Listing {
         let head = line(&|i| self.columns[i].to_owned());
         let rows = self.rows.iter().map(|row| line(&|i| text(&row[i])));
         std::iter::once(head).chain(rows).collect()
+    }
+}
+
+/// An array of objects.
+impl Serialize for Listing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.rows.iter().map(|row| Object(&self.columns, row)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod answer;
 mod chart;
+mod compare;
 mod env;
 mod figures;
 mod format;
@@ -15,6 +16,7 @@ mod summary;
 mod text;
 
 pub use chart::{Axis, Chart, Line, Point, Scale, Source, Ticks, Unit, standalone};
+pub use compare::{Compared, render_comparisons, render_gate};
 pub use env::render_env;
 pub use figures::{Figure, Section, sections};
 pub use format::Format;

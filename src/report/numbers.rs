@@ -22,6 +22,13 @@ pub fn three(value: f64) -> String {
     thousands(whole) + &rest
 }
 
+/// A length that was interpolated: whole tokens, three digits of them.
+#[must_use]
+pub fn length(tokens: f64) -> String {
+    let rounded: f64 = format!("{tokens:.2e}").parse().unwrap_or(tokens);
+    if (0.0..1e15).contains(&rounded) { thousands(&format!("{rounded:.0}")) } else { three(tokens) }
+}
+
 /// Whole digits with commas between thousands.
 #[must_use]
 pub fn thousands(digits: &str) -> String {
@@ -81,6 +88,12 @@ mod tests {
             assert_eq!(three(value), text);
         }
         assert_eq!(three(f64::NAN), "?");
+    }
+
+    #[test]
+    fn lengths_are_whole() {
+        assert_eq!([9.92, 38.4, 1234.5].map(length), ["10", "38", "1,230"]);
+        assert_eq!(length(f64::NAN), "?");
     }
 
     #[test]

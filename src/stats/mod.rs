@@ -3,14 +3,20 @@
 
 mod crossover;
 mod histogram;
+mod holm;
 mod interval;
+mod ranks;
 mod scaling;
 mod series;
+mod student;
 mod summary;
 
 pub use crossover::{Crossover, crossover};
 pub use histogram::{HistogramError, LatencyHistogram};
+pub use holm::holm;
 pub use interval::{Interval, Ratio, median_interval, ratio_interval, relative_half_width};
+pub use ranks::Ranks;
 pub use scaling::{Scaling, scaling_exponent};
 pub use series::Series;
+pub use student::{Shift, Squares, t_quantile};
 pub use summary::{Summary, iqr, mad, mean, median, n_outliers, percentile, quantile, stddev};

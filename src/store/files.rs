@@ -59,6 +59,12 @@ impl CellsFile {
         Ok(Self(output))
     }
 
+    /// Goes on with a file that has its header.
+    #[must_use]
+    pub fn go_on(output: Output) -> Self {
+        Self(output)
+    }
+
     /// Appends rows and flushes.
     ///
     /// # Errors
@@ -84,6 +90,12 @@ impl SamplesFile {
             output.write_now(&csv_bytes::<SampleRow<'_>>(Some(&SAMPLE_COLUMNS), [])?)?;
         }
         Ok(Self(output))
+    }
+
+    /// Goes on with a file that has its header.
+    #[must_use]
+    pub fn go_on(output: Output) -> Self {
+        Self(output)
     }
 
     /// Appends every sample of a cell and flushes.

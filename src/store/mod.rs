@@ -2,9 +2,14 @@
 //! looks like on disk, not how it was measured.
 
 mod assemble;
+mod field;
 mod files;
+mod gather;
 pub mod journal;
+mod json_lines;
+mod merge;
 mod output;
+mod pool;
 mod quality;
 mod read;
 mod recorder;
@@ -15,9 +20,12 @@ mod template;
 
 pub use assemble::{RunInfo, assemble, interval_of};
 pub use files::{CellsFile, JsonLinesFile, SAMPLE_COLUMNS, SamplesFile, cells_csv};
+pub use gather::{Found, GatherError, each_row, gather};
 pub use journal::{Journal, JournalHeader, journal_path, state_dir};
+pub use merge::{Merge, MergeError};
 pub use output::{Existing, Output, OutputError, is_closed_pipe};
-pub use read::{CellsTable, ReadError, parse_cells, read_cells};
+pub use pool::pool;
+pub use read::{CellsTable, ReadError, Reading, Take, each_cell, parse_cells, read_cells};
 pub use recorder::{Files, Recorder};
 pub use resume::{Pending, Places, ResumeError, Resumed, resume};
 pub use row::{COLUMNS, Row, SCHEMA_VERSION};

@@ -62,6 +62,31 @@ pub fn read_cells(path: &Path) -> Result<CellsTable, ReadError> {
 /// # Errors
 /// [`ReadError::Invalid`].
 pub fn parse_cells(path: &str, bytes: &[u8]) -> Result<CellsTable, ReadError> {
+    let mut rows = Vec::new();
+    let reading = each_cell(path, bytes, &mut |row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    Ok(CellsTable { rows, unknown_columns: reading.unknown_columns, is_truncated: reading.is_truncated })
+}
+
+/// What was found beside the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Columns that this version does not know, in order.
+    pub unknown_columns: Vec<String>,
+    /// Whether the last line was cut off, and left out.
+    pub is_truncated: bool,
+}
+
+/// Whoever takes rows in, one by one; what it has against a row becomes an error with the row's line.
+pub type Take<'a> = dyn FnMut(Row) -> Result<(), String> + 'a;
+
+/// Hands the rows of a cells file to `take`, one by one, so that not all of them need be in memory.
+///
+/// # Errors
+/// [`ReadError::Invalid`], also with what `take` answers.
+pub fn each_cell(path: &str, bytes: &[u8], take: &mut Take<'_>) -> Result<Reading, ReadError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
     let mut record = ByteRecord::new();
@@ -72,24 +97,35 @@ pub fn parse_cells(path: &str, bytes: &[u8]) -> Result<CellsTable, ReadError> {
     }
     let header = StringRecord::from_byte_record(record.clone())
         .map_err(|e| here(1, None, format!("the header is not UTF-8: {e}")))?;
-    let unknown_columns = check_header(&header).map_err(|(column, message)| here(1, column, message))?;
-    let mut table = CellsTable { unknown_columns, ..CellsTable::default() };
+    let names: Vec<&str> = header.iter().collect();
+    let unknown_columns = check_columns(&names).map_err(|(column, message)| here(1, column, message))?;
+    let mut reading = Reading { unknown_columns, is_truncated: false };
     let ends_within_a_line = bytes.last() != Some(&b'\n');
     loop {
-        let found = reader.read_byte_record(&mut record).map_err(|e| here(0, None, e.to_string()))?;
+        let found = reader.read_byte_record(&mut record).map_err(|e| here(reader_line(&e), None, e.to_string()))?;
         if !found {
-            return Ok(table);
+            return Ok(reading);
         }
         let line = record.position().map_or(0, csv::Position::line);
-        let is_cut = ends_within_a_line && reader.position().byte() >= bytes.len() as u64;
+        let is_last = reader.position().byte() >= bytes.len() as u64;
         match row(&record, &header) {
             // Cut within the last column a line has all its fields, but half an object.
-            Ok(row) if is_cut && !row.meta.is_empty() && !is_json(&row.meta) => table.is_truncated = true,
-            Ok(row) => table.rows.push(row),
-            Err(_) if is_cut => table.is_truncated = true,
+            Ok(row) if is_last && ends_within_a_line && !row.meta.is_empty() && !is_json(&row.meta) => {
+                reading.is_truncated = true;
+            }
+            Ok(row) => take(row).map_err(|message| here(line, None, message))?,
+            // No field of ours has a line break: the rest of the file was taken for one field.
+            Err(_) if record.iter().any(|field| field.contains(&b'\n')) => {
+                return Err(here(line, None, "a quotation mark opens a field and none closes it".to_owned()));
+            }
+            Err(_) if is_last && ends_within_a_line => reading.is_truncated = true,
             Err((column, message)) => return Err(here(line, column, message)),
         }
     }
+}
+
+fn reader_line(error: &csv::Error) -> u64 {
+    error.position().map_or(0, csv::Position::line)
 }
 
 fn is_json(text: &str) -> bool {
@@ -97,12 +133,12 @@ fn is_json(text: &str) -> bool {
 }
 
 /// A column, where it is about one, and what is wrong.
-type Wrong = (Option<String>, String);
+pub(super) type Wrong = (Option<String>, String);
 
 /// The columns that are not known, all of them metrics.
-fn check_header(header: &StringRecord) -> Result<Vec<String>, Wrong> {
+pub(super) fn check_columns(names: &[&str]) -> Result<Vec<String>, Wrong> {
     for needed in NEEDED.iter().chain(&KEY_COLUMNS) {
-        if !header.iter().any(|h| h == *needed) {
+        if !names.contains(needed) {
             return Err((
                 Some((*needed).to_owned()),
                 "missing; a cells file has it, so this may be another kind of file".to_owned(),
@@ -110,9 +146,9 @@ fn check_header(header: &StringRecord) -> Result<Vec<String>, Wrong> {
         }
     }
     let mut unknown = Vec::new();
-    let key_ends = header.iter().enumerate().filter(|(_, h)| KEY_COLUMNS.contains(h)).map(|(i, _)| i).max();
-    for (i, column) in header.iter().enumerate() {
-        if header.iter().take(i).any(|h| h == column) {
+    let key_ends = names.iter().enumerate().filter(|(_, h)| KEY_COLUMNS.contains(h)).map(|(i, _)| i).max();
+    for (i, &column) in names.iter().enumerate() {
+        if names[..i].contains(&column) {
             return Err((Some(column.to_owned()), "the column occurs twice".to_owned()));
         }
         if COLUMNS.contains(&column) {
@@ -142,14 +178,37 @@ fn row(record: &ByteRecord, header: &StringRecord) -> Result<Row, Wrong> {
         let message = format!("version {version} is newer than {SCHEMA_VERSION}; read it with a newer t2r");
         return Err((Some("schema_version".to_owned()), message));
     }
+    for (name, value) in header.iter().zip(&text) {
+        check_value(name, value).map_err(|message| (Some(name.to_owned()), message))?;
+    }
     text.deserialize::<Row>(Some(header)).map_err(|error| match error.kind() {
         ErrorKind::Deserialize { err, .. } => {
             let field = err.field().and_then(|i| usize::try_from(i).ok());
             let value = field.and_then(|i| text.get(i)).unwrap_or_default();
-            (field.and_then(|i| header.get(i)).map(str::to_owned), format!("'{value}': {}", err.kind()))
+            (field.and_then(|i| header.get(i)).map(str::to_owned), format!("'{}': {}", shortened(value), err.kind()))
         }
         _ => (None, error.to_string()),
     })
+}
+
+/// What a type alone does not say of a value: numbers are finite, and times of rounds are positive.
+pub(super) fn check_value(column: &str, value: &str) -> Result<(), String> {
+    if column == "round_values" && !value.is_empty() {
+        let expected = |why: &str| format!("'{}': expected an array of positive times in ns{why}", shortened(value));
+        let figures: Vec<f64> = serde_json::from_str(value).map_err(|e| expected(&format!(" ({e})")))?;
+        return if figures.iter().all(|f| *f > 0.0) { Ok(()) } else { Err(expected("")) };
+    }
+    let has_letters = value.bytes().any(|b| b.is_ascii_alphabetic());
+    if has_letters && Row::has_number(column) && value.parse::<f64>().is_ok_and(|v| !v.is_finite()) {
+        return Err(format!("'{value}' is no finite number; a value that is missing is left empty"));
+    }
+    Ok(())
+}
+
+/// The beginning of a text, fit for a message.
+pub(super) fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain(['…']).collect() }
 }
 
 #[cfg(test)]

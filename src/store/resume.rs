@@ -79,11 +79,18 @@ impl Pending {
 }
 
 /// Reads the files of a run and holds them against the plan and against what measures now; of their content, whole
-/// groups whose every row is final are to stay. Changes nothing: [`Pending`] does.
+/// groups whose every row is final are to stay. Changes nothing: [`Pending`] does. Of a file of several launches it is
+/// about the one with that number, from 1, and the others stay as they are; without a number all rows are one run's, which
+/// its shards may have measured.
 ///
 /// # Errors
 /// See [`ResumeError`].
-pub fn resume(places: &Places<'_>, plan: &Plan, now: &Origin) -> Result<(Resumed, Pending), ResumeError> {
+pub fn resume(
+    places: &Places<'_>,
+    plan: &Plan,
+    now: &Origin,
+    launch: Option<usize>,
+) -> Result<(Resumed, Pending), ResumeError> {
     let path = places.cells.display().to_string();
     let refuse = |message: String| Err(ResumeError::OtherPlan { path: path.clone(), message });
     if is_special(places.cells) {
@@ -102,9 +109,13 @@ pub fn resume(places: &Places<'_>, plan: &Plan, now: &Origin) -> Result<(Resumed
     if let Some(column) = unknown.first() {
         return refuse(format!("its column {column} is unknown; a newer t2r wrote it, resume with that"));
     }
-    if let Some(difference) = difference(&rows, plan) {
+    if let Some(difference) = difference(&rows, plan, launch.is_some()) {
         return refuse(difference);
     }
+    let own = launch.map(|launch| run_of_launch(&rows, launch));
+    let is_own = |row: &Row| own.as_ref().is_none_or(|own| own.as_ref() == Some(&row.run_id));
+    let all = rows;
+    let rows: Vec<Row> = all.iter().filter(|row| is_own(row)).cloned().collect();
     let journal = places.journal.and_then(read_journal);
     let is_other = |j: &JournalContent| !j.visits.is_empty() && j.header.fingerprint != plan.fingerprint();
     if rows.is_empty() && journal.as_ref().is_some_and(is_other) {
@@ -120,8 +131,12 @@ pub fn resume(places: &Places<'_>, plan: &Plan, now: &Origin) -> Result<(Resumed
     if let Some(difference) = kept.iter().find_map(|row| Origin::of(row).difference(now)) {
         return refuse(format!("its {difference}"));
     }
-    let mut pending = vec![(places.cells.to_owned(), cells_csv(&kept).unwrap_or_default())];
-    let keep = Keep { run_id: run_id.as_deref(), cells: kept.iter().map(|r| r.cell_id.as_str()).collect() };
+    // In the order of the file, by which launches are counted.
+    let stays = |row: &&Row| !is_own(row) || done.contains(&CellId(row.cell_id.clone()));
+    let stay: Vec<Row> = all.iter().filter(stays).cloned().collect();
+    let mut pending = vec![(places.cells.to_owned(), cells_csv(&stay).unwrap_or_default())];
+    let runs = stay.iter().map(|r| r.run_id.as_str()).chain(run_id.as_deref()).collect();
+    let keep = Keep { runs, rows: stay.iter().map(|r| (r.run_id.as_str(), r.cell_id.as_str())).collect() };
     let others = [(places.samples, Form::Samples), (places.json_lines, Form::JsonLines)];
     for (other, form) in others.into_iter().filter_map(|(path, form)| Some((path?, form))) {
         if other.exists() && !is_special(other) {
@@ -145,11 +160,19 @@ fn refuse_other_text(path: &str, bytes: &[u8]) -> Result<(), ResumeError> {
 }
 
 /// In what the file is not of this plan, if in anything.
-fn difference(rows: &[Row], plan: &Plan) -> Option<String> {
+fn difference(rows: &[Row], plan: &Plan, has_launches: bool) -> Option<String> {
     let planned: HashSet<CellId> = plan.cells().map(Cell::id).collect();
     let first = rows.first()?;
-    if let Some(row) = rows.iter().find(|r| r.run_id != first.run_id) {
+    let is = plan.fingerprint();
+    if let Some(row) = rows.iter().find(|r| fingerprint_of(&r.run_id) != fingerprint_of(&first.run_id)) {
         return Some(format!("it holds two runs, {} and {}; give each its own file", first.run_id, row.run_id));
+    }
+    let mut seen = HashSet::new();
+    if let Some(row) = rows.iter().find(|r| !has_launches && !seen.insert(&r.cell_id)) {
+        return Some(format!(
+            "it holds the cell {} twice, of several launches; say how many: --launches N",
+            row.cell_id
+        ));
     }
     if let Some(r) = rows.iter().find(|r| !planned.contains(&CellId(r.cell_id.clone()))) {
         return Some(format!(
@@ -164,7 +187,6 @@ fn difference(rows: &[Row], plan: &Plan) -> Option<String> {
             first.run_id
         ));
     };
-    let is = plan.fingerprint();
     (was != is).then(|| {
         format!(
             "it was begun with other cells or other settings of measurement ({was}, now {is}); give the same profile \
@@ -173,11 +195,22 @@ fn difference(rows: &[Row], plan: &Plan) -> Option<String> {
     })
 }
 
+/// The name of the launch with that number, from 1, if there is one yet.
+fn run_of_launch(rows: &[Row], launch: usize) -> Option<String> {
+    let mut runs: Vec<&String> = Vec::new();
+    for row in rows {
+        if !runs.contains(&&row.run_id) {
+            runs.push(&row.run_id);
+        }
+    }
+    runs.into_iter().nth(launch.saturating_sub(1)).cloned()
+}
+
 /// Whether a journal is of the run that wrote the rows, or of this plan where there are no rows, and of the same origin.
 fn belongs(journal: &JournalContent, rows: &[Row], plan: &Plan, now: &Origin) -> bool {
     journal.header.fingerprint == plan.fingerprint()
         && journal.header.origin.difference(now).is_none()
-        && rows.first().is_none_or(|row| row.run_id == journal.header.run_id)
+        && (rows.is_empty() || rows.iter().any(|row| row.run_id == journal.header.run_id))
 }
 
 fn complete_groups(rows: &[Row], plan: &Plan) -> BTreeSet<usize> {
@@ -207,8 +240,10 @@ enum Form {
 
 /// What stays in the files beside the cells file.
 struct Keep<'a> {
-    run_id: Option<&'a str>,
-    cells: HashSet<&'a str>,
+    /// Every run that is known.
+    runs: HashSet<&'a str>,
+    /// Run and cell of the rows that stay.
+    rows: HashSet<(&'a str, &'a str)>,
 }
 
 /// The lines of a samples file or a JSON lines file that stay. A line of any other kind or run is an error: it belongs
@@ -234,12 +269,13 @@ fn retained(path: &Path, form: Form, keep: &Keep<'_>) -> Result<Vec<u8>, ResumeE
         let header = header.as_deref().filter(|_| i == 0);
         if !line.ends_with('\n') {
             // It was cut off and goes, if it is the beginning of a line of ours.
-            let begin = match (header, form) {
-                (Some(header), _) => header.to_owned(),
-                (None, Form::Samples) => format!("{},", keep.run_id.unwrap_or_default()),
-                (None, Form::JsonLines) => "{\"schema_version\":".to_owned(),
+            let begins: Vec<String> = match (header, form) {
+                (Some(header), _) => vec![header.to_owned()],
+                (None, Form::Samples) => keep.runs.iter().map(|run| format!("{run},")).collect(),
+                (None, Form::JsonLines) => vec!["{\"schema_version\":".to_owned()],
             };
-            if !(begin.starts_with(line) || line.starts_with(&begin)) || header.is_some_and(|h| line.len() >= h.len()) {
+            let is_ours = begins.iter().any(|begin| begin.starts_with(line) || line.starts_with(begin));
+            if !is_ours || header.is_some_and(|h| line.len() >= h.len()) {
                 return wrong(i, format!("not the beginning of a line of {}; give another name", form.name()));
             }
             continue;
@@ -254,11 +290,14 @@ fn retained(path: &Path, form: Form, keep: &Keep<'_>) -> Result<Vec<u8>, ResumeE
         let Some((run_id, cell_id)) = form.ids(line) else {
             return wrong(i, format!("not a line of {}; give another name", form.name()));
         };
-        if Some(run_id.as_str()) != keep.run_id {
-            let of = keep.run_id.map_or("no run that is known".to_owned(), |id| format!("run {id}"));
+        if !keep.runs.contains(run_id.as_str()) {
+            let mut runs: Vec<&str> = keep.runs.iter().copied().collect();
+            runs.sort_unstable();
+            let of =
+                if runs.is_empty() { "no run that is known".to_owned() } else { format!("run {}", runs.join(", ")) };
             return wrong(i, format!("a line of run {run_id}, while the cells file is of {of}; give another name"));
         }
-        if keep.cells.contains(cell_id.as_str()) {
+        if keep.rows.contains(&(run_id.as_str(), cell_id.as_str())) {
             out.push_str(line);
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::field::Field;
 use crate::{
     spec::Cell,
     sweep::{Status, StopReason},
@@ -20,6 +21,35 @@ macro_rules! columns {
 
         /// The columns, in the order of the file.
         pub const COLUMNS: &[&str] = &[$(stringify!($name),)+];
+
+        impl Row {
+            /// The value of a column as a number; `None` where it is missing, no number, or there is no such column.
+            #[must_use]
+            pub fn number(&self, column: &str) -> Option<f64> {
+                match column {
+                    $(stringify!($name) => self.$name.number(),)+
+                    _ => None,
+                }
+            }
+
+            /// Whether there is a column of that name whose values are numbers.
+            #[must_use]
+            pub fn has_number(column: &str) -> bool {
+                match column {
+                    $(stringify!($name) => <$type as Field>::IS_NUMBER,)+
+                    _ => false,
+                }
+            }
+
+            /// The value of a column as a file holds it; empty where it is missing or there is no such column.
+            #[must_use]
+            pub fn text(&self, column: &str) -> String {
+                match column {
+                    $(stringify!($name) => self.$name.text(),)+
+                    _ => String::new(),
+                }
+            }
+        }
     };
 }
 

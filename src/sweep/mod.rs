@@ -15,6 +15,7 @@ mod runner;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod settings;
+mod shard;
 mod stopping;
 mod visiting;
 mod world;
@@ -30,4 +31,5 @@ pub use quantity::{Bytes, Share, Span};
 pub use record::{CellRecord, FOREIGN_CPU_LIMIT_PCT, GroupRecord, Outcome, Peaks, Status, StopReason, is_disturbed};
 pub use runner::Runner;
 pub use settings::{MIN_ROUNDS, MeasureSettings};
+pub use shard::Part;
 pub use world::{Instruments, Restored, World, nine_digits};

@@ -97,6 +97,8 @@ pub struct Plan {
     pub settings: MeasureSettings,
     /// Seed of the order of visits.
     pub seed: u64,
+    /// Fingerprint of the plan that this one is a shard of.
+    pub(super) whole: Option<String>,
 }
 
 impl Plan {
@@ -119,7 +121,7 @@ impl Plan {
         match cells.len() {
             0 => Err(PlanError::Empty),
             n if n > MAX_CELLS => Err(PlanError::TooManyCells),
-            _ => Ok(Self { groups: grouped(cells), settings, seed: facts.seed }),
+            _ => Ok(Self { groups: grouped(cells), settings, seed: facts.seed, whole: None }),
         }
     }
 
@@ -128,9 +130,13 @@ impl Plan {
         self.groups.iter().flat_map(|g| &g.cells)
     }
 
-    /// Short stable hash of all that gives the numbers of the run their meaning: its cells and how they are measured.
+    /// Short stable hash of all that gives the numbers of the run their meaning: its cells and how they are measured. A
+    /// shard has that of the whole.
     #[must_use]
     pub fn fingerprint(&self) -> String {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
         let ids: Vec<String> = self.cells().map(|c| c.id().0).collect();
         let hash = xxh3_64(format!("{}\n{}", self.settings.meaning(), ids.join("\n")).as_bytes());
         format!("{:08x}", hash >> 32)

@@ -1,5 +1,6 @@
 //! The binary as its users meet it: exit codes, streams, files.
 
+mod comparing;
 mod files;
 #[cfg(unix)]
 mod leaving;

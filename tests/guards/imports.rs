@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "measure",
     "sweep",
     "store",
+    "compare",
     "report",
     "bench",
     "progress",

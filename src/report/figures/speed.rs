@@ -4,7 +4,7 @@ use super::{
     super::{
         chart::{Axis, Chart, Line, Point, Scale, Ticks, Unit},
         material::Panel,
-        numbers::three,
+        numbers::{length as tokens, three},
         summary::crossovers,
     },
     Figure, Group, at, bracket, figure, groups, id, length_label, lengths, source, subtitle,
@@ -102,7 +102,8 @@ fn crossings(panel: &Panel<'_>, groups: &[Group<'_>]) -> (Vec<Line>, String) {
             });
             continue;
         };
-        let tip = format!("passes softmax at {} tokens{}", three(length), bracket(interval));
+        let ends = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", tokens(l), tokens(h)));
+        let tip = format!("passes softmax at {} tokens{ends}", tokens(length));
         words.push_str(&format!(" {name} {tip}."));
         let point =
             Point { x: length, y: 1.0, x_interval: interval, y_interval: None, is_hollow: true, source: None, tip };

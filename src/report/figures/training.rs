@@ -20,9 +20,12 @@ const LOOKS: [Look; 2] = [Look { hue: 5, marker: '○', dash: (1, 0) }, Look { h
 
 type Of = fn(&TrainingRow) -> Option<f64>;
 
+/// A curve of a log: its name, its column, and whether its points are few enough for markers.
+type Curve = (&'static str, Of, bool);
+
 /// A figure per quantity, a chart per log.
 pub(super) fn training(files: &[TrainingFrom]) -> Vec<Figure> {
-    let quantities: [(&str, Scale, &[(&str, Of, bool)]); 4] = [
+    let quantities: [(&str, Scale, &[Curve]); 4] = [
         (
             "Loss, nats per token",
             Scale::Linear,
@@ -33,13 +36,13 @@ pub(super) fn training(files: &[TrainingFrom]) -> Vec<Figure> {
         ("Training speed, tokens/s", Scale::FromZero, &[("speed", |r| r.tokens_per_s, false)]),
     ];
     let note = "Long logs are thinned to the smallest and largest value of neighbouring updates.";
-    let one = |(title, scale, curves): (&str, Scale, &[(&str, Of, bool)])| {
+    let one = |(title, scale, curves): (&str, Scale, &[Curve])| {
         figure(title, note, files.iter().map(|file| chart(file, title, scale, curves)).collect())
     };
     quantities.into_iter().filter_map(one).collect()
 }
 
-fn chart(file: &TrainingFrom, title: &str, scale: Scale, curves: &[(&str, Of, bool)]) -> Chart {
+fn chart(file: &TrainingFrom, title: &str, scale: Scale, curves: &[Curve]) -> Chart {
     let lines: Vec<Line> = curves
         .iter()
         .zip(LOOKS)

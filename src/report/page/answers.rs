@@ -7,7 +7,7 @@ use super::{
         answer::{Answer, Compared, Sureness, answer},
         look::Look,
         material::{Material, Panel},
-        numbers::{bytes, thousands, three, time},
+        numbers::{bytes, length as tokens, thousands, three, time},
         summary::shape_title,
         text::{clean, plural},
     },
@@ -125,8 +125,8 @@ fn fact(name: &str, text: &str) -> Markup {
 fn from(c: &Compared<'_>) -> String {
     match c.crossover {
         Some(Crossover::At { length, interval }) => {
-            let interval = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", three(l), three(h)));
-            format!("faster than softmax from about {} tokens on{interval}", three(length))
+            let interval = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", tokens(l), tokens(h)));
+            format!("faster than softmax from about {} tokens on{interval}", tokens(length))
         }
         Some(Crossover::AlwaysFaster) => {
             let shortest = thousands(&c.shortest.to_string());
@@ -290,8 +290,8 @@ fn table_row(panel: &Panel<'_>, answer: &Answer<'_>, has_runs: bool) -> Markup {
 fn from_short(c: &Compared<'_>) -> String {
     match c.crossover {
         Some(Crossover::At { length, interval }) => {
-            let interval = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", three(l), three(h)));
-            format!("{}{interval}", three(length))
+            let interval = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", tokens(l), tokens(h)));
+            format!("{}{interval}", tokens(length))
         }
         Some(Crossover::AlwaysFaster) => format!("below {}", thousands(&c.shortest.to_string())),
         Some(Crossover::NoneInRange) => "none in range".to_owned(),

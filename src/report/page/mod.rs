@@ -3,6 +3,7 @@
 
 mod answers;
 mod cells;
+mod comparison;
 mod figure;
 mod machines;
 mod trust;
@@ -42,6 +43,7 @@ pub fn render_page(material: &Material, build: &Build) -> anyhow::Result<String>
                 main {
                     (answers::answers(material))
                     @for figures in &figures { (figures) }
+                    (comparison::comparisons(material))
                     (machines::machines(material))
                     (trust::trust(material))
                     (cells::cells(material))

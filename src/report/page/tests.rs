@@ -125,6 +125,10 @@ fn several_files_are_set_side_by_side() {
     assert_eq!(all(&html, ".lead").len(), 4);
     assert!(text(&html, "header .about").contains("2 machines"));
     assert!(text(&html, "#machines .differs").contains("Another CPU"));
+    // Plain loops against fused kernels on the same cells; the models of the paper have no workload in common with them.
+    let comparison = text(&html, "#comparison");
+    assert!(comparison.contains("52 cells: ") && comparison.contains("Geometric means"), "{comparison}");
+    assert_eq!(all(&html, "#comparison h3").len(), 1);
     let ids: Vec<&str> = all(&html, "[id]").iter().filter_map(|e| e.attr("id")).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "no id twice");
 }

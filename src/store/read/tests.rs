@@ -85,7 +85,86 @@ fn a_last_line_that_was_cut_off_is_recognised() {
     }
 }
 
+#[test]
+fn tables_of_other_programs_are_told_apart() {
+    let others = [
+        "command,mean,stddev,median,user,system,min,max\nsleep 0.1,0.1,0.01,0.1,0.0,0.0,0.1,0.2\n",
+        "build_commit,build_number,cpu_info,n_threads,n_prompt,n_gen,test_time,avg_ns,stddev_ns\nabc,1,x,8,512,0,t,1,2\n",
+        "group,function,value,throughput_num,throughput_type,sample_measured_value,unit,iteration_count\nf,g,,,,1,ns,2\n",
+        "run_id,cell_id,workload,variant,batch_size,seq_len,round,attempt,sample,iters,ns,foreign_cpu_pct\n",
+        "{\"a\": 1}\n",
+    ];
+    for text in others {
+        let message = error(text);
+        assert!(
+            message.starts_with("my.csv, line 1, column ") && message.contains("another kind of file"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_finite_number_or_no_positive_time_is_refused_with_its_place() {
+    let good = text(&[Row { round_values: "[1.0,2.0]".to_owned(), ..a_row() }]);
+    for (from, to, column) in [
+        (",1234.5,", ",NaN,", "p50_ns"),
+        (",1234.5,", ",-inf,", "p50_ns"),
+        (",1234.5,", ",1e999,", "p50_ns"),
+        ("[1.0,2.0]", "[1.0,NaN]", "round_values"),
+        ("[1.0,2.0]", "[1.0,-2.0]", "round_values"),
+        ("[1.0,2.0]", "fast", "round_values"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        let message = error(&bad);
+        assert!(message.starts_with(&format!("my.csv, line 2, column {column}: ")), "{to}: {message}");
+    }
+}
+
+#[test]
+fn a_field_of_any_size_is_read_or_named_in_a_message_of_one_line() {
+    let huge = "x".repeat(1 << 20);
+    let row = Row { status_detail: huge.clone(), ..a_row() };
+    assert_eq!(parse_cells("x", text(std::slice::from_ref(&row)).as_bytes()).expect("reads").rows, [row]);
+    let message = error(&text(&[a_row()]).replacen(",16,", &format!(",{huge},"), 1));
+    assert!(message.len() < 300 && message.contains("column batch_size"), "{}", message.len());
+}
+
+#[test]
+fn a_quotation_mark_that_is_never_closed_does_not_swallow_the_rows_behind_it() {
+    let plain = || Row { status_detail: String::new(), meta: String::new(), ..a_row() };
+    let good = text(&[plain(), plain(), plain()]);
+    let bad = good.replacen(",t2r,", ",\"t2r,", 1);
+    for end in [bad.len(), bad.len() - 7] {
+        let message = error(&bad[..end]);
+        assert!(message.starts_with("my.csv, line 2: a quotation mark"), "{message}");
+    }
+}
+
 proptest! {
+    /// Whatever the order of columns and rows, and whatever is twice: by name, every value is where it belongs.
+    #[test]
+    fn columns_and_rows_in_any_order_are_the_same_rows(seed in any::<u64>()) {
+        use rand::{SeedableRng, seq::SliceRandom};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let rows = [a_row(), Row { seq_len: 2048, ..a_row() }, Row { seq_len: 4096, ..a_row() }, a_row()];
+        let written = cells_csv(&rows).expect("written");
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&*written);
+        let records: Vec<csv::StringRecord> = reader.records().map(|r| r.expect("readable")).collect();
+        let mut columns: Vec<usize> = (0..records[0].len()).collect();
+        let mut order: Vec<usize> = (1..records.len()).collect();
+        columns.shuffle(&mut rng);
+        order.shuffle(&mut rng);
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for i in std::iter::once(0).chain(order.iter().copied()) {
+            writer.write_record(columns.iter().map(|c| &records[i][*c])).expect("written");
+        }
+        let shuffled = writer.into_inner().expect("flushed");
+        let read = parse_cells("x", &shuffled).expect("reads").rows;
+        let expected: Vec<Row> = order.iter().map(|i| rows[i - 1].clone()).collect();
+        prop_assert_eq!(read, expected);
+    }
+
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_cells("x", &bytes);

@@ -13,9 +13,9 @@ use crate::{
         read_cells,
     },
     sweep::{
-        Overrides, RunFacts,
+        Overrides, Part, RunFacts,
         profile::parse,
-        scripted::{ScriptedExecutor, run_into},
+        scripted::{ScriptedExecutor, run_into, small},
     },
 };
 
@@ -83,7 +83,7 @@ impl Place {
     fn check(&self, plan: &Plan, now: &Origin) -> Result<(Resumed, Pending), ResumeError> {
         let (cells, journal) = (self.cells.as_path(), Some(self.journal.as_path()));
         let (samples, json_lines) = (Some(self.samples.as_path()), Some(self.json_lines.as_path()));
-        resume(&Places { cells, samples, json_lines, journal }, plan, now)
+        resume(&Places { cells, samples, json_lines, journal }, plan, now, None)
     }
 
     fn refusal(&self, plan: &Plan) -> String {
@@ -250,4 +250,73 @@ fn a_name_without_a_fingerprint_is_another_plan() {
     fs::write(&place.cells, &renamed).expect("written");
     assert!(place.refusal(&plan).contains("run_id 'mine'"));
     assert_eq!(place.text(&place.cells), renamed);
+}
+
+#[test]
+fn a_lost_shard_is_filled_in() {
+    let plan = plan(TWO_GROUPS);
+    let shard = |index| plan.clone().shard(Part { index, count: 2 }, |_| Ok(small()));
+    let place = Place::new();
+    place.process(&shard(1), Resumed::default(), &mut executor(), None);
+    assert_eq!(place.rows().len(), 3);
+    let resumed = place.resume(&plan);
+    assert_eq!(resumed.restored.groups_done.len(), 1);
+    place.process(&plan, resumed, &mut executor(), None);
+    let whole = Place::new();
+    whole.process(&plan, Resumed::default(), &mut executor(), None);
+    let by_cell = |place: &Place| {
+        let mut rows = place.rows();
+        rows.sort_by(|a, b| a.cell_id.cmp(&b.cell_id));
+        rows
+    };
+    assert_eq!(by_cell(&place), by_cell(&whole));
+    // Shards that ran apart bear names of their own, and are one run all the same.
+    let other = Place::new();
+    other.process(&shard(2), Resumed::default(), &mut executor(), None);
+    let renamed = other.text(&other.cells).replace("-beef", "-cafe");
+    fs::write(&place.cells, renamed + &own_rows(&whole, &shard(1))).expect("written");
+    for beside in [&place.samples, &place.json_lines] {
+        fs::remove_file(beside).expect("removed");
+    }
+    assert_eq!(place.resume(&plan).rows.len(), 6);
+}
+
+/// The lines of a file that belong to a plan, without the header.
+fn own_rows(place: &Place, plan: &Plan) -> String {
+    let ids: Vec<String> = plan.cells().map(|c| c.id().0).collect();
+    let text = place.text(&place.cells);
+    text.split_inclusive('\n').filter(|line| ids.iter().any(|id| line.contains(id.as_str()))).collect()
+}
+
+#[test]
+fn a_launch_goes_on_and_leaves_the_others_alone() {
+    let plan = plan(TWO_GROUPS);
+    let place = Place::new();
+    place.process(&plan, Resumed::default(), &mut executor(), None);
+    let second = Resumed { run_id: Some(run_id(&plan).replace("-beef", "-cafe")), ..Resumed::default() };
+    // One group of the second launch, and a part of the other.
+    place.process(&plan, second, &mut executor(), Some(25));
+    let before = place.text(&place.cells);
+    assert!(place.refusal(&plan).contains("--launches N"));
+    let launch = |number: usize| {
+        let (cells, journal) = (place.cells.as_path(), Some(place.journal.as_path()));
+        let (samples, json_lines) = (Some(place.samples.as_path()), Some(place.json_lines.as_path()));
+        let places = Places { cells, samples, json_lines, journal };
+        let (resumed, pending) =
+            resume(&places, &plan, &Origin::default(), Some(number)).unwrap_or_else(|e| panic!("{e}"));
+        pending.write().expect("rewritten");
+        resumed
+    };
+    let first = launch(1);
+    assert_eq!((first.restored.groups_done.len(), first.run_id), (2, Some(run_id(&plan))));
+    assert_eq!(place.text(&place.cells), before, "the second launch is as it was");
+    let second = launch(2);
+    assert_eq!(second.restored.groups_done.len(), 1);
+    assert!(second.run_id.as_ref().is_some_and(|id| id.ends_with("-cafe")));
+    place.process(&plan, second, &mut executor(), None);
+    let rows = place.rows();
+    let of = |end: &str| rows.iter().filter(|r| r.run_id.ends_with(end)).count();
+    assert_eq!((of("-beef"), of("-cafe")), (6, 6));
+    let third = launch(3);
+    assert_eq!((third.run_id, third.rows.len(), place.rows().len()), (None, 0, 12));
 }
