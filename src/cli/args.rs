@@ -3,8 +3,10 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::{
+    about,
     convert::ConvertArgs,
     eval::EvalArgs,
     generate::GenerateArgs,
@@ -18,7 +20,7 @@ use crate::{
 
 /// Benchmark softmax and linear attention, among them T2R, on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "t2r", version, about, after_long_help = AFTER_HELP, max_term_width = 120)]
+#[command(name = "t2r", version, long_version = about::long_version(), about, after_long_help = AFTER_HELP, max_term_width = 120)]
 pub(super) struct Line {
     /// `run` is the command of a line without one.
     #[command(subcommand)]
@@ -93,6 +95,37 @@ pub(super) enum Command {
     Translate(Box<TranslateArgs>),
     /// Train, convert, finetune and judge the models of a profile: quality beside speed and memory.
     Tradeoff(Box<TradeoffArgs>),
+    /// Write one HTML page of the answer, the figures and the cells of result files.
+    Report(ReportArgs),
+    /// Write a completion script for a shell to stdout.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the manual: the page of `t2r` to stdout, or all pages into a folder.
+    Man {
+        /// Write a page per subcommand into this folder.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// What `report` is made of and where it goes.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ReportArgs {
+    /// Cells (`--csv`), training logs, and CSVs of quality (columns variant, and perplexity, bleu or accuracy); one page
+    /// for all of them.
+    #[arg(required = true, value_name = "FILES")]
+    pub(super) files: Vec<PathBuf>,
+    /// Write the page here; `-` is stdout.
+    #[arg(short, long, value_name = "PATH", required_unless_present = "figures")]
+    pub(super) output: Option<String>,
+    /// Write each chart as an SVG file into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) figures: Option<PathBuf>,
+    /// Overwrite files that exist.
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 /// What `list` lists.

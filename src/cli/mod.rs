@@ -1,6 +1,7 @@
 //! The command line: what was asked for, resolved and carried out. Knows flags, layers of settings and streams; the
 //! exit codes themselves are `main`'s.
 
+mod about;
 mod args;
 mod assembly;
 mod compare;
@@ -15,6 +16,7 @@ mod list;
 mod merge;
 mod models;
 mod outputs;
+mod report;
 mod run;
 mod runs;
 mod setup;
@@ -94,6 +96,9 @@ pub fn command(args: impl IntoIterator<Item = OsString>) -> Result<Ending, Failu
         Some(Command::Finetune(args)) => training::finetune(&args, line.talk),
         Some(Command::Translate(args)) => training::translate(&args, line.talk),
         Some(Command::Tradeoff(args)) => training::tradeoff(&args, line.talk),
+        Some(Command::Report(args)) => report::report(&args, line.talk),
+        Some(Command::Completions { shell }) => about::completions(shell),
+        Some(Command::Man { dir }) => about::man(dir.as_deref()),
     }
 }
 

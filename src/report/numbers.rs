@@ -1,6 +1,7 @@
 //! Numbers as people read them: three significant digits, thousands apart, units that fit.
 
-/// Three significant digits without an exponent, thousands apart: `0.0123`, `12.3`, `1,230,000`.
+/// Three significant digits, thousands apart: `0.0123`, `12.3`, `1,230,000`; with an exponent only where nobody would
+/// count the zeros: `1.23e21`.
 #[must_use]
 pub fn three(value: f64) -> String {
     if !value.is_finite() {
@@ -9,6 +10,9 @@ pub fn three(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
+    if !(1e-7..1e15).contains(&value.abs()) {
+        return format!("{value:.2e}");
+    }
     // Rounded first: 999.7 has four digits before the point.
     let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
     let magnitude = rounded.abs().log10().floor() as i32;
@@ -16,6 +20,13 @@ pub fn three(value: f64) -> String {
     let text = format!("{rounded:.decimals$}");
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
     thousands(whole) + &rest
+}
+
+/// A length that was interpolated: whole tokens, three digits of them.
+#[must_use]
+pub fn length(tokens: f64) -> String {
+    let rounded: f64 = format!("{tokens:.2e}").parse().unwrap_or(tokens);
+    if (0.0..1e15).contains(&rounded) { thousands(&format!("{rounded:.0}")) } else { three(tokens) }
 }
 
 /// Whole digits with commas between thousands.
@@ -70,11 +81,19 @@ mod tests {
             (123_456.0, "123,000"),
             (1_234_567.0, "1,230,000"),
             (-1234.0, "-1,230"),
+            (1.234e21, "1.23e21"),
+            (-1e-300, "-1.00e-300"),
         ];
         for (value, text) in cases {
             assert_eq!(three(value), text);
         }
         assert_eq!(three(f64::NAN), "?");
+    }
+
+    #[test]
+    fn lengths_are_whole() {
+        assert_eq!([9.92, 38.4, 1234.5].map(length), ["10", "38", "1,230"]);
+        assert_eq!(length(f64::NAN), "?");
     }
 
     #[test]

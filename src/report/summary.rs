@@ -4,6 +4,7 @@
 mod lines;
 mod trends;
 
+pub(super) use trends::crossovers;
 pub use trends::per_token;
 
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ fn tables(rows: &[Row]) -> Vec<Table<'_>> {
 }
 
 /// Everything that two rows of a table share, as one text.
-fn company(r: &Row) -> String {
+pub(super) fn company(r: &Row) -> String {
     let shape = (r.n_layers, r.d_model, r.n_heads, r.n_kv_heads, r.head_dim, r.ffn_dim, r.vocab_size);
     let run = (&r.workload, r.batch_size, &r.cache, &r.dtype, r.causal, &r.device_kind, r.n_threads, r.seed);
     format!("{run:?} {shape:?} {:?}", (&r.model, r.n_prompt, r.n_gen))

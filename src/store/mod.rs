@@ -15,6 +15,7 @@ mod read;
 mod recorder;
 mod resume;
 mod row;
+mod tables;
 mod template;
 
 pub use assemble::{RunInfo, assemble, interval_of};
@@ -28,4 +29,7 @@ pub use read::{CellsTable, ReadError, Reading, Take, each_cell, parse_cells, rea
 pub use recorder::{Files, Recorder};
 pub use resume::{Pending, Places, ResumeError, Resumed, resume};
 pub use row::{COLUMNS, Row, SCHEMA_VERSION};
+pub use tables::{
+    QualityRow, QualityTable, TableKind, TrainingRow, TrainingTable, kind_of, parse_quality, parse_training,
+};
 pub use template::{DeviceFacts, Origin};

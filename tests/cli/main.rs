@@ -8,6 +8,7 @@ mod files;
 mod leaving;
 mod listing;
 mod models;
+mod report;
 mod training;
 mod usage;
 

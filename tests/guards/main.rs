@@ -2,6 +2,7 @@
 //! README are run.
 
 mod imports;
+mod licences;
 mod scan;
 
 use std::{

@@ -1,6 +1,6 @@
 //! What a table's rows say over length: where each linear variant passes softmax, and how steeply its time grows.
 
-use super::{super::numbers::three, Table, name_in};
+use super::{super::numbers::three, Table, name_among};
 use crate::{
     spec::Workload,
     stats::{Crossover, Series, crossover, scaling_exponent},
@@ -20,11 +20,23 @@ impl Curve {
     fn series(&self) -> Vec<Series<'_>> {
         self.points.iter().map(|(seq_len, rounds)| Series { seq_len: *seq_len, rounds }).collect()
     }
+
+    /// Where it passes softmax of the same implementation; `None` for what is not linear.
+    fn passes(&self, all: &[Self]) -> Option<Crossover> {
+        let base = all.iter().find(|c| c.is_softmax && c.implementation == self.implementation)?;
+        crossover(&base.series(), &self.series()).filter(|_| self.is_linear && self.points.len() > 1)
+    }
+}
+
+/// Where each linear variant of rows that are compared with each other passes softmax, under the name it has among them.
+pub(in crate::report) fn crossovers(rows: &[&Row]) -> Vec<(String, Crossover)> {
+    let curves = curves(rows);
+    curves.iter().filter_map(|curve| Some((curve.name.clone(), curve.passes(&curves)?))).collect()
 }
 
 /// Crossovers and scaling exponents of the table, a line per variant; nothing where there is but one length.
 pub(super) fn render(table: &Table<'_>) -> String {
-    let curves = curves(table);
+    let curves = curves(&table.rows);
     let of = table.rows.first().map_or("", |r| match r.workload.as_str() {
         "generate" | "translate" => "over the whole generation",
         "forward" | "prefill" => "over a whole sequence",
@@ -33,11 +45,7 @@ pub(super) fn render(table: &Table<'_>) -> String {
     });
     let mut out = String::new();
     for curve in curves.iter().filter(|c| c.points.len() > 1) {
-        let base = curves.iter().find(|c| c.is_softmax && c.implementation == curve.implementation);
-        let passes = base
-            .filter(|_| curve.is_linear)
-            .and_then(|base| crossover(&base.series(), &curve.series()))
-            .map(|c| format!("{} {of}", passing(&c, curve)));
+        let passes = curve.passes(&curves).map(|c| format!("{} {of}", passing(&c, curve)));
         let grows = scaling_exponent(&curve.series()).map(|s| {
             let interval = s.interval.map_or_else(String::new, |(low, high)| format!(" [{low:.2}, {high:.2}]"));
             format!("time per token grows as seq_len^{:.2}{interval}", s.exponent)
@@ -63,15 +71,15 @@ fn passing(crossover: &Crossover, curve: &Curve) -> String {
 }
 
 /// The curves of the rows that have figures, in the order of the table.
-fn curves(table: &Table<'_>) -> Vec<Curve> {
+fn curves(rows: &[&Row]) -> Vec<Curve> {
     let mut curves: Vec<Curve> = Vec::new();
-    for row in table.rows.iter().filter(|r| r.status == "ok") {
+    for row in rows.iter().filter(|r| r.status == "ok") {
         let rounds = per_token(row);
         let Ok(seq_len) = usize::try_from(row.seq_len) else { continue };
         if rounds.is_empty() || seq_len == 0 {
             continue;
         }
-        let name = name_in(table, row);
+        let name = name_among(row, rows);
         match curves.iter_mut().find(|c| c.name == name) {
             Some(curve) => curve.points.push((seq_len, rounds)),
             None => curves.push(Curve {

@@ -1,0 +1,120 @@
+//! `report`, `completions`, `man` and `--version`.
+
+use std::{fs, path::Path};
+
+use crate::{stderr, stdout, t2r, temp, tiny};
+
+fn results(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(name).display().to_string()
+}
+
+#[test]
+fn a_run_becomes_a_page_and_figures() {
+    let dir = temp();
+    t2r(dir.path(), &tiny(&["--csv", "out.csv"])).code(0);
+    let assert = t2r(dir.path(), &["report", "out.csv", "-o", "report.html", "--figures", "figures"]).code(0);
+    assert_eq!(stdout(&assert), "");
+    assert_eq!(stderr(&assert), "report.html, 3 figures in figures: 2 cells of 1 file\n");
+    let page = fs::read_to_string(dir.path().join("report.html")).expect("a page");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("as fast as softmax") || page.contains("No "));
+    let mut names: Vec<String> = fs::read_dir(dir.path().join("figures"))
+        .expect("figures")
+        .map(|e| e.expect("a file").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["attention-batch-1-memory.svg", "attention-batch-1-speed.svg", "attention-batch-1-times-faster.svg"]
+    );
+}
+
+#[test]
+fn a_page_to_stdout_is_the_page_alone_and_the_same_twice() {
+    let dir = temp();
+    let file = results("quick-epyc-2vcpu-2026-11-24-fused.csv");
+    let once = t2r(dir.path(), &["report", &file, "-o", "-"]).code(0);
+    assert!(stdout(&once).starts_with("<!DOCTYPE html>") && stdout(&once).ends_with("</html>\n"));
+    assert_eq!(stderr(&once), "");
+    assert_eq!(stdout(&once), stdout(&t2r(dir.path(), &["report", &file, "-o", "-"]).code(0)));
+    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0, "nothing is written unasked");
+}
+
+#[test]
+fn what_exists_is_kept_unless_forced() {
+    let dir = temp();
+    let file = results("paper-mt-base-epyc-2vcpu-2026-11-24-fused.csv");
+    fs::write(dir.path().join("report.html"), "mine").expect("written");
+    let text = stderr(&t2r(dir.path(), &["report", &file, "-o", "report.html"]).code(1));
+    assert_eq!(text, "error: report.html exists; give another name, or --force to overwrite it\n");
+    assert_eq!(fs::read_to_string(dir.path().join("report.html")).expect("kept"), "mine");
+    t2r(dir.path(), &["report", &file, "-o", "report.html", "--force", "-q"]).code(0);
+    assert!(fs::read_to_string(dir.path().join("report.html")).expect("written").len() > 10_000);
+}
+
+#[test]
+fn wrong_files_are_named_with_what_was_expected() {
+    let dir = temp();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    write("empty.csv", "");
+    write("other.csv", "a,b\n1,2\n");
+    write("cut.csv", "step,loss\n1,x\n");
+    let cases = [
+        ("missing.csv", "cannot read missing.csv"),
+        ("empty.csv", "empty.csv, line 1: the file is empty"),
+        ("other.csv", "other.csv, line 1: columns a, b: neither cells (cell_id)"),
+        ("cut.csv", "cut.csv, line 2, column loss: 'x'"),
+    ];
+    for (file, message) in cases {
+        let text = stderr(&t2r(dir.path(), &["report", file, "-o", "x.html"]).code(1));
+        assert!(text.starts_with(&format!("error: {message}")), "{text}");
+        assert!(!dir.path().join("x.html").exists());
+    }
+    t2r(dir.path(), &["report", "other.csv"]).code(2);
+    t2r(dir.path(), &["report", "-o", "x.html"]).code(2);
+    let text = stderr(&t2r(dir.path(), &["report", "other.csv", "./other.csv", "-o", "x.html"]).code(2));
+    assert!(text.contains("given twice"), "{text}");
+}
+
+#[test]
+fn a_header_without_rows_gives_a_page_that_says_so() {
+    let dir = temp();
+    let header = t2r::store::COLUMNS.join(",") + "\n";
+    fs::write(dir.path().join("out.csv"), header).expect("written");
+    let assert = t2r(dir.path(), &["report", "out.csv", "-o", "-"]).code(0);
+    assert!(stdout(&assert).contains("There are no cells yet."));
+}
+
+#[test]
+fn completions_name_the_subcommands_in_every_shell() {
+    let dir = temp();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = stdout(&t2r(dir.path(), &["completions", shell]).code(0));
+        assert!(
+            ["report", "completions", "--seq-len"].iter().all(|w| text.contains(w.trim_start_matches("--"))),
+            "{shell}"
+        );
+    }
+    t2r(dir.path(), &["completions", "tcsh"]).code(2);
+}
+
+#[test]
+fn the_manual_is_a_page_or_a_folder_of_pages() {
+    let dir = temp();
+    let page = stdout(&t2r(dir.path(), &["man"]).code(0));
+    assert!(page.contains(".TH t2r 1") && page.contains("t2r\\-report(1)"), "{}", &page[..200]);
+    t2r(dir.path(), &["man", "--dir", "man"]).code(0);
+    let pages: Vec<_> = fs::read_dir(dir.path().join("man")).expect("pages").collect();
+    assert!(dir.path().join("man/t2r-report.1").exists() && pages.len() > 6, "{pages:?}");
+}
+
+#[test]
+fn the_version_names_commit_features_and_instructions() {
+    let dir = temp();
+    let text = stdout(&t2r(dir.path(), &["--version"]).code(0));
+    let lines: Vec<&str> = text.lines().map(|l| l.split_whitespace().next().unwrap_or_default()).collect();
+    assert_eq!(lines, ["t2r", "commit", "profile", "features", "compiler", "candle", "kernels"]);
+    let env = stdout(&t2r(dir.path(), &["env", "--format", "json"]).code(0));
+    let env: serde_json::Value = serde_json::from_str(&env).expect("JSON");
+    assert!(text.contains(env["cpu_isa"].as_str().expect("an ISA")), "{text}");
+    assert_eq!(stdout(&t2r(dir.path(), &["-V"]).code(0)).lines().count(), 1);
+}
