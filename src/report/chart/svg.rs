@@ -43,7 +43,7 @@ pub(in crate::report) fn draw(chart: &Chart) -> anyhow::Result<Option<Markup>> {
 /// The chart as a file of its own; `None` where there is nothing to draw.
 ///
 /// # Errors
-/// As [`draw`].
+/// Of plotters, which drawing into a text does not cause.
 pub fn standalone(chart: &Chart) -> anyhow::Result<Option<String>> {
     let Some(body) = body(chart)? else { return Ok(None) };
     let height = body.height + HEAD;
