@@ -36,7 +36,9 @@ impl Activation {
             Self::Gelu => {
                 let tanh = (GELU_SCALE * x * (1.0 + GELU_CUBE * x * x)).tanh();
                 let inner = GELU_SCALE * (1.0 + 3.0 * GELU_CUBE * x * x);
-                0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * inner
+                let steep = 1.0 - tanh * tanh;
+                // Where the curve is straight, what is beside its slope may be beyond f32.
+                0.5 * (1.0 + tanh) + if steep > 0.0 { 0.5 * x * steep * inner } else { 0.0 }
             }
             Self::EluPlusOne if x > 0.0 => 1.0,
             Self::EluPlusOne => x.exp(),

@@ -74,7 +74,7 @@ fn only_what_the_new_attention_adds_is_new() {
     let gated =
         ["attention.draws", "attention.sigma", "gate.bias", "gate.weight"].map(|part| format!("blocks.0.{part}"));
     assert_eq!(drawn("rfa-gate", "0"), gated);
-    let hybrid = ["attention.bias", "attention.gamma", "attention.weight"].map(|part| format!("blocks.0.{part}"));
+    let hybrid = ["attention.bias", "attention.log_gamma", "attention.weight"].map(|part| format!("blocks.0.{part}"));
     assert_eq!(drawn("window+t2r", "0"), hybrid);
 }
 

@@ -19,7 +19,7 @@ const SWEEPS: &str = "description='x'
 [defaults]
 workload=['prefill','train']
 implementation=['reference','fused']
-variants=['softmax','elu','t2r','window:16','window+t2r:16','none']
+variants=['softmax','elu','t2r','window:16','none']
 batch=2
 n_layers=3
 n_heads=4
@@ -38,6 +38,13 @@ seq_len=40
 d_model=64
 ffn_dim=128
 vocab_size=4096
+[[sweep]]
+variants='window+t2r:16'
+implementation='reference'
+seq_len=256
+d_model=32
+ffn_dim=32
+vocab_size=64
 ";
 
 #[test]
