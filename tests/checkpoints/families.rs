@@ -84,6 +84,8 @@ proptest! {
 
     #[test]
     fn any_text_comes_back_whole_and_piece_by_piece(text in "(\\PC|[ \\t\\r\\n]|[0-9]{1,4}){0,40}") {
+        // A stream takes U+FFFD at its end for a character that is not whole yet.
+        let text = text.replace(char::REPLACEMENT_CHARACTER, "?");
         for name in ["llama", "gguf/tiny.gguf"] {
             let tokenizer = open(&fixture(name)).tokenizer().unwrap();
             let (ids, ends) = tokenizer.encode_with_ends(&text).unwrap();
