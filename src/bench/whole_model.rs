@@ -116,11 +116,7 @@ pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     // The discarded token of the measured part stands just before the depth.
     session.rewind(depth - 1);
     let mut ids = first_ids(cell);
-    let step = || {
-        ids = session.step_greedy(&ids)?;
-        Ok(())
-    };
-    let sampled = time_tokens(visit, &mut watch, false, n_gen, step)?;
+    let sampled = time_tokens(visit, &mut watch, false, n_gen, || session.advance(&mut ids))?;
     Ok(Measured {
         warmup_count: warm.as_ref().map_or(0, |w| w.warmup_count) + sampled.warmup_count,
         warmup_verified: warm.as_ref().is_none_or(|w| w.warmup_verified),

@@ -96,12 +96,12 @@ impl Decoder {
         self.forward_by(ids, source, Kernels::Plain)
     }
 
-    /// The same by kernels of choice, differentiable by either; layers whose variant has no fused form run plain.
+    /// The same by kernels of choice, differentiable by either.
     ///
     /// # Errors
     /// As [`Decoder::forward_over`], and for fused kernels on anything but f32 on the CPU.
     pub fn forward_by(&self, ids: &Tensor, source: Option<&Encoded>, kernels: Kernels) -> Result<Tensor> {
-        self.output.forward_by(&self.hidden(ids, source, kernels, &mut Dropout::none())?, kernels)
+        self.output.forward_by(&self.hidden_by(ids, source, kernels, &mut Dropout::none())?, kernels)
     }
 
     /// What the output projection makes logits of: (b, n, d_model), normalised; with dropout on the embeddings and on what
@@ -109,7 +109,7 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::forward_by`].
-    pub fn hidden(
+    pub fn hidden_by(
         &self,
         ids: &Tensor,
         source: Option<&Encoded>,

@@ -27,19 +27,19 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::forward_over`], and for layers whose projections are merged: those have no queries and keys.
-    pub fn distances(&self, ids: &Tensor, source: Option<&Encoded>) -> Result<Vec<Distance>> {
+    pub fn distances(&self, ids: &Tensor, source: Option<&Encoded>, kernels: Kernels) -> Result<Vec<Distance>> {
         let rotary = self.rotary(0, ids.dim(1)?)?;
         let softmax = SoftmaxAttention::full(self.setup.heads);
         let (mut x, mut distances) = (self.embed(ids, 0)?.detach(), Vec::new());
         for (i, (block, variants)) in self.blocks.iter().zip(&self.setup.layers).enumerate() {
             let layer = &block.attention;
-            let qkv = layer.project(&x, rotary.as_ref(), Kernels::Plain)?;
-            let want = softmax.forward(&qkv, &Mask::Causal)?.detach();
+            let qkv = layer.project(&x, rotary.as_ref(), kernels)?;
+            let want = softmax.forward_by(&qkv, &Mask::Causal, kernels)?.detach();
             if !is_softmax(&variants.own) {
-                let got = layer.attention.forward(&qkv, &Mask::Causal)?;
+                let got = layer.attention.forward_by(&qkv, &Mask::Causal, kernels)?;
                 distances.push(Distance::between(format!("blocks.{i}"), &got, &want)?);
             }
-            x = layer.finish(&x, &want, Kernels::Plain)?.detach();
+            x = layer.finish(&x, &want, kernels)?.detach();
             if let (Some(cross), Some(source)) = (&block.cross, source) {
                 let q = cross.queries(&x)?;
                 let want = softmax.read(&q, &cross.absorb_by(&softmax, source)?, 0)?.detach();
@@ -47,9 +47,9 @@ impl Decoder {
                     let got = cross.attention.read(&q, &cross.absorb(source)?, 0)?;
                     distances.push(Distance::between(format!("blocks.{i}.cross"), &got, &want)?);
                 }
-                x = cross.finish(&x, &want, Kernels::Plain)?.detach();
+                x = cross.finish(&x, &want, kernels)?.detach();
             }
-            x = block.feed(&x, Kernels::Plain)?.detach();
+            x = block.feed(&x, kernels)?.detach();
         }
         Ok(distances)
     }

@@ -60,7 +60,7 @@ impl Translator {
         self.encode_with(ids, lengths, kernels, &mut Dropout::none())
     }
 
-    /// The same with dropout, as [`Decoder::hidden`].
+    /// The same with dropout, as [`Decoder::hidden_by`].
     ///
     /// # Errors
     /// As [`Translator::encode_by`].

@@ -2,8 +2,11 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Batch, Network, network::fastest, token_losses};
-use crate::model::{Distance, Dropout};
+use super::{Batch, Network, token_losses};
+use crate::{
+    inference::kernels,
+    model::{Distance, Dropout},
+};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +26,9 @@ pub struct Score {
 pub fn evaluate(network: &dyn Network, batches: &[Batch]) -> Result<Score> {
     let (mut sum, mut right, mut tokens) = (0.0, 0.0, 0);
     for batch in batches {
-        let logits = network.logits(batch, fastest(network), &mut Dropout::none())?.detach();
+        let kernels = kernels(network.decoder());
+        let hidden = network.hidden(batch, kernels, &mut Dropout::none())?.detach();
+        let logits = network.decoder().output().forward_by(&hidden, kernels)?.detach();
         sum += scalar(&batch.total(&token_losses(&logits, &batch.targets, 0.0)?)?)?;
         let hits = logits.argmax(D::Minus1)?.eq(&batch.targets)?.to_dtype(DType::F32)?;
         right += scalar(&batch.total(&hits.flatten_all()?)?)?;
@@ -40,7 +45,7 @@ pub fn evaluate(network: &dyn Network, batches: &[Batch]) -> Result<Score> {
 pub fn evaluate_distance(network: &dyn Network, batches: &[Batch]) -> Result<Score> {
     let mut sum = 0.0;
     for batch in batches {
-        sum += scalar(&mean_distance(&network.distances(batch)?)?)?;
+        sum += scalar(&mean_distance(&network.distances(batch, kernels(network.decoder()))?)?)?;
     }
     let tokens = batches.iter().map(|b| b.n_targets).sum();
     Ok(Score { loss: sum / batches.len().max(1) as f64, accuracy: None, tokens })

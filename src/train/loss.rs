@@ -2,13 +2,6 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Batch, Network};
-use crate::{
-    kernels::Kernels,
-    model::Dropout,
-    ops::{Targets, projected_cross_entropy},
-};
-
 /// `−(1−ε)·ln p(target) − ε·mean_v ln p(v)` of every position, in f32: logits (b, n, vocab) and target ids (b, n) to (b·n).
 /// ε is the label smoothing (Szegedy et al. 2016); 0 is the cross-entropy.
 ///
@@ -31,36 +24,6 @@ pub fn token_losses(logits: &Tensor, targets: &Tensor, smoothing: f64) -> Result
         _ => ((chosen * (1.0 - smoothing))? + (shifted.mean_keepdim(D::Minus1)? * smoothing)?)?,
     };
     (log_sum - aim)?.squeeze(1)
-}
-
-/// The sum of a batch's losses over the targets that count, each times `weight`, with label smoothing ε; a scalar. Fused kernels make
-/// it together with the product before it, so that the logits are never there all at once.
-///
-/// # Errors
-/// As [`Network::hidden`], and on an id beyond the vocabulary.
-pub fn summed_loss(
-    network: &dyn Network,
-    batch: &Batch,
-    (weight, smoothing): (f64, f64),
-    kernels: Kernels,
-    dropout: &mut Dropout,
-) -> Result<Tensor> {
-    match kernels {
-        Kernels::Plain => {
-            let logits = network.logits(batch, kernels, dropout)?;
-            batch.total(&token_losses(&logits, &batch.targets, smoothing)?)? * weight
-        }
-        Kernels::Fused(simd) => {
-            let hidden = network.hidden(batch, kernels, dropout)?;
-            let ids: Vec<u32> = batch.targets.flatten_all()?.to_vec1()?;
-            let weights = match &batch.counted {
-                None => vec![weight as f32; ids.len()],
-                Some(counted) => (counted.to_dtype(DType::F32)? * weight)?.to_vec1()?,
-            };
-            let targets = Targets { ids, weights, smoothing: smoothing as f32 };
-            projected_cross_entropy(&hidden, &network.decoder().output().weight, &targets, simd)
-        }
-    }
 }
 
 /// The mean over positions, without smoothing: a scalar.

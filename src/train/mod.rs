@@ -23,7 +23,7 @@ pub use evaluate::{Score, evaluate, evaluate_distance, mean_distance};
 pub use event::{Listener, TrainEvent, TrainStarted, TrainStep, Validated};
 pub use lessons::{Lessons, Marks, Reading, Recalling, Translating, held_out_pairs, held_out_text};
 pub use log::{LOG_COLUMNS, TrainLog};
-pub use loss::{next_token_loss, summed_loss, token_losses};
+pub use loss::{next_token_loss, token_losses};
 pub use network::Network;
 pub use recipe::{Objective, Recipe};
 pub use schedule::{Decay, Schedule};

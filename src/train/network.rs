@@ -1,36 +1,28 @@
-//! What training needs of a model: logits of a batch, with and without dropout. A decoder and an encoder-decoder differ here
+//! What training needs of a model: hidden states of a batch, with and without dropout. A decoder and an encoder-decoder differ here
 //! and nowhere else.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::Batch;
 use crate::{
-    kernels::{Kernels, Simd},
+    kernels::Kernels,
     model::{Decoder, Distance, Dropout, Encoded, Translator},
 };
 
 /// A model that can be trained.
 pub trait Network {
-    /// What the output projection makes logits of, for every target position: (b, n, d_model), differentiable.
+    /// What the output projection makes logits of, at every target position: (b, n, d_model), differentiable.
     ///
     /// # Errors
     /// On ids or lengths that the model has no room for, and on a source where there should be none or the reverse.
     fn hidden(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor>;
-
-    /// Logits (b, n, vocab) of every target position, differentiable.
-    ///
-    /// # Errors
-    /// As [`Network::hidden`].
-    fn logits(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
-        self.decoder().output().forward_by(&self.hidden(batch, kernels, dropout)?, kernels)
-    }
 
     /// How far each attention layer of the decoder is from softmax over the same queries, keys and values, while softmax is what goes on
     /// through the model; differentiable.
     ///
     /// # Errors
     /// As [`Network::hidden`].
-    fn distances(&self, batch: &Batch) -> Result<Vec<Distance>>;
+    fn distances(&self, batch: &Batch, kernels: Kernels) -> Result<Vec<Distance>>;
 
     /// The decoder itself, for generation.
     fn decoder(&self) -> &Decoder;
@@ -41,11 +33,11 @@ impl Network for Decoder {
         if batch.source.is_some() {
             candle_core::bail!("a decoder-only model has no use for a source; leave out --source");
         }
-        Decoder::hidden(self, &batch.inputs, None, kernels, dropout)
+        self.hidden_by(&batch.inputs, None, kernels, dropout)
     }
 
-    fn distances(&self, batch: &Batch) -> Result<Vec<Distance>> {
-        Decoder::distances(self, &batch.inputs, None)
+    fn distances(&self, batch: &Batch, kernels: Kernels) -> Result<Vec<Distance>> {
+        Decoder::distances(self, &batch.inputs, None, kernels)
     }
 
     fn decoder(&self) -> &Decoder {
@@ -56,12 +48,12 @@ impl Network for Decoder {
 impl Network for Translator {
     fn hidden(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
         let source = self.encoded(batch, kernels, dropout)?;
-        self.decoder.hidden(&batch.inputs, Some(&source), kernels, dropout)
+        self.decoder.hidden_by(&batch.inputs, Some(&source), kernels, dropout)
     }
 
-    fn distances(&self, batch: &Batch) -> Result<Vec<Distance>> {
-        let source = self.encoded(batch, Kernels::Plain, &mut Dropout::none())?;
-        self.decoder.distances(&batch.inputs, Some(&source))
+    fn distances(&self, batch: &Batch, kernels: Kernels) -> Result<Vec<Distance>> {
+        let source = self.encoded(batch, kernels, &mut Dropout::none())?;
+        self.decoder.distances(&batch.inputs, Some(&source), kernels)
     }
 
     fn decoder(&self) -> &Decoder {
@@ -75,14 +67,5 @@ impl Translator {
             candle_core::bail!("an encoder-decoder translates: give --source and --target");
         };
         self.encode_with(&source.ids, Some(&source.lengths), kernels, dropout)
-    }
-}
-
-/// Fused kernels where there are any.
-pub(super) fn fastest(network: &dyn Network) -> Kernels {
-    let model = network.decoder();
-    match (model.device(), model.dtype()) {
-        (Device::Cpu, DType::F32) => Kernels::Fused(Simd::detect()),
-        _ => Kernels::Plain,
     }
 }

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, Var};
 
-use super::{AdamW, Batch, Network, summed_loss};
-use crate::{kernels::Kernels, model::Dropout};
+use super::{AdamW, Batch, Network, token_losses};
+use crate::{
+    kernels::Kernels,
+    model::Dropout,
+    ops::{Targets, projected_cross_entropy},
+};
 
 /// A gradient for every variable, by name.
 pub type Gradients = BTreeMap<String, Tensor>;
@@ -63,6 +67,43 @@ pub(super) fn finite(loss: &Tensor) -> Result<f64> {
     if value.is_finite() { Ok(value) } else { Err(TrainError::Loss { value }.into()) }
 }
 
+/// What a batch is a part of, and how its targets are taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// Targets of all batches of the update.
+    pub(super) targets: usize,
+    /// ε of label smoothing.
+    pub(super) smoothing: f64,
+}
+
+/// The cross-entropy of a batch's targets, over as many as the update has: a scalar.
+pub(super) fn loss(
+    model: &dyn Network,
+    batch: &Batch,
+    kernels: Kernels,
+    dropout: &mut Dropout,
+    share: Share,
+) -> Result<Tensor> {
+    let hidden = model.hidden(batch, kernels, dropout)?;
+    let (output, weight) = (model.decoder().output(), 1.0 / share.targets.max(1) as f64);
+    match kernels {
+        Kernels::Plain => {
+            let losses = token_losses(&output.forward(&hidden)?, &batch.targets, share.smoothing)?;
+            batch.total(&losses)? * weight
+        }
+        Kernels::Fused(simd) => {
+            let ids = batch.targets.flatten_all()?.to_vec1()?;
+            let counted = match &batch.counted {
+                None => vec![1f32; batch.targets.elem_count()],
+                Some(counted) => counted.to_vec1()?,
+            };
+            let weights = counted.into_iter().map(|counts| counts * weight as f32).collect();
+            let targets = Targets { ids, weights, smoothing: share.smoothing as f32 };
+            projected_cross_entropy(&hidden, &output.weight, &targets, simd)
+        }
+    }
+}
+
 /// Loss of the model on a batch, and its gradients.
 ///
 /// # Errors
@@ -73,8 +114,7 @@ pub fn loss_and_gradients(
     batch: &Batch,
     kernels: Kernels,
 ) -> Result<(f64, Gradients)> {
-    let mean = 1.0 / batch.n_targets as f64;
-    let loss = summed_loss(model, batch, (mean, 0.0), kernels, &mut Dropout::none())?;
+    let loss = loss(model, batch, kernels, &mut Dropout::none(), Share { targets: batch.n_targets, smoothing: 0.0 })?;
     Ok((finite(&loss)?, gradients(&loss, vars)?))
 }
 

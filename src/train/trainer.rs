@@ -7,12 +7,11 @@ use candle_core::{Result, Tensor, Var};
 use super::{
     AdamW, Batch, Gradients, Lessons, Listener, Network, Objective, Recipe, TrainError, TrainEvent, TrainStarted,
     TrainStep, Validated, clip, evaluate, evaluate_distance, gradients, mean_distance,
-    network::fastest,
     snapshot::{Identity, Snapshot},
-    step::finite,
-    summed_loss,
+    step::{self, Share, finite},
 };
 use crate::{
+    inference::kernels,
     measure::{Clock, peak_bytes, reset_peak, rss_bytes},
     model::Dropout,
 };
@@ -152,7 +151,7 @@ impl<'a> Trainer<'a> {
         let grad_norm = clip(&mut gradients, self.recipe.clip)?;
         let learning_rate = self.recipe.schedule.at(step);
         self.optimiser.settings.learning_rate = learning_rate;
-        self.optimiser.update_by(self.task.vars, &gradients, fastest(self.task.network))?;
+        self.optimiser.update_by(self.task.vars, &gradients, kernels(self.task.network.decoder()))?;
         let seconds = (clock.now() - begun).as_secs_f64();
         self.progress.step = step;
         self.progress.tokens += targets as u64;
@@ -173,17 +172,18 @@ impl<'a> Trainer<'a> {
     /// there are.
     fn accumulate(&self, step: u64, batches: &[Batch]) -> Result<(f64, Gradients, usize)> {
         let targets: usize = batches.iter().map(|b| b.n_targets).sum();
+        let kernels = kernels(self.task.network.decoder());
         let (mut loss, mut sum) = (0.0, Gradients::new());
         for (i, batch) in batches.iter().enumerate() {
             let part = match self.recipe.objective {
                 Objective::NextToken => {
-                    let mut dropout =
-                        Dropout::new(self.recipe.dropout, self.recipe.seed, &format!("dropout.{step}.{i}"));
-                    let weighed = (1.0 / targets.max(1) as f64, self.recipe.label_smoothing);
-                    summed_loss(self.task.network, batch, weighed, fastest(self.task.network), &mut dropout)?
+                    let name = format!("dropout.{step}.{i}");
+                    let mut dropout = Dropout::new(self.recipe.dropout, self.recipe.seed, &name);
+                    let share = Share { targets, smoothing: self.recipe.label_smoothing };
+                    step::loss(self.task.network, batch, kernels, &mut dropout, share)?
                 }
                 Objective::Transfer => {
-                    (mean_distance(&self.task.network.distances(batch)?)? * (1.0 / batches.len() as f64))?
+                    (mean_distance(&self.task.network.distances(batch, kernels)?)? * (1.0 / batches.len() as f64))?
                 }
             };
             loss += finite(&part)?;

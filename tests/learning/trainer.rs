@@ -140,9 +140,9 @@ struct Broken {
 
 impl Network for Broken {
     fn hidden(&self, batch: &Batch, kernels: Kernels, dropout: &mut Dropout) -> Result<Tensor> {
-        Network::hidden(&self.inner, batch, kernels, dropout)? * self.value
+        self.inner.hidden(batch, kernels, dropout)? * self.value
     }
-    fn distances(&self, _: &Batch) -> Result<Vec<Distance>> {
+    fn distances(&self, _: &Batch, _: Kernels) -> Result<Vec<Distance>> {
         Ok(Vec::new())
     }
     fn decoder(&self) -> &Decoder {
