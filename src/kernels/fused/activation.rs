@@ -96,6 +96,8 @@ impl pulp::WithSimd for Backward<'_> {
                 out,
                 #[inline(always)]
                 |x, grad| {
+                    // Beyond 20 either way the slope is 1 or 0 as far as f32 tells, and what it is made of would leave f32.
+                    let x = simd.min_f32s(simd.max_f32s(x, simd.splat_f32s(-20.0)), simd.splat_f32s(20.0));
                     let (gate, inner) = gate(simd, x);
                     // (x σ)′ = σ + x σ (1 − σ) u′.
                     let rest = simd.mul_f32s(simd.mul_f32s(x, inner), simd.sub_f32s(simd.splat_f32s(1.0), gate));
@@ -120,8 +122,6 @@ impl pulp::WithSimd for Backward<'_> {
 /// Of gelu: `σ(u) = ½ (1 + tanh(u / 2))`, u / 2 its argument of tanh, and u′.
 #[inline(always)]
 fn gate<S: Vectors>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
-    // Beyond 20 either way σ is 1 or 0 to the last bit, and its argument would leave f32.
-    let x = simd.min_f32s(simd.max_f32s(x, simd.splat_f32s(-20.0)), simd.splat_f32s(20.0));
     let square = simd.mul_f32s(x, x);
     let (scale, cube) = (simd.splat_f32s(2.0 * GELU_SCALE), simd.splat_f32s(2.0 * GELU_SCALE * GELU_CUBE));
     let u = simd.mul_f32s(x, simd.mul_add_e_f32s(square, cube, scale));
