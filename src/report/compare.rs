@@ -4,6 +4,7 @@
 mod around;
 mod cells;
 mod gate;
+mod names;
 
 use serde::Serialize;
 

@@ -25,7 +25,7 @@ pub(super) fn listing(lines: &[GateLine]) -> Listing {
         let pct = |share: Option<f64>| share.map(|s| 100.0 * s);
         list.push(vec![
             line.key.get("workload").into(),
-            line.key.variant().into(),
+            line.key.variant(true).into(),
             line.key.get("implementation").into(),
             line.key.number("batch_size").into(),
             line.key.number("seq_len").into(),
@@ -72,7 +72,7 @@ pub(super) fn render(lines: &[GateLine], format: Format) -> anyhow::Result<Strin
             list.push(vec![
                 word.into(),
                 line.key.get("workload").into(),
-                line.key.variant().into(),
+                line.key.variant(true).into(),
                 line.key.number("batch_size").into(),
                 line.key.number("seq_len").into(),
                 change.into(),

@@ -137,7 +137,8 @@ fn means(c: &Comparison) -> Markup {
 fn mean(m: &VariantMean) -> Markup {
     html! {
         tr {
-            th scope="row" { (clean(&m.workload)) } td { (variant(&m.variant)) } td { (clean(&m.implementation)) }
+            th scope="row" { (clean(m.key.get("workload"))) } td { (variant(&m.key.variant(true))) }
+            td { (clean(m.key.get("implementation"))) }
             td class="n" { (m.cells) } td class="n" { (ratio(&m.ratio)) }
         }
     }
@@ -171,7 +172,7 @@ fn cell_row(cell: &CellComparison) -> Markup {
     let measured = |m: &Option<Measured>| m.map(|m| m.ns);
     html! {
         tr {
-            th scope="row" { (variant(&key.variant())) } td { (clean(key.get("workload"))) } td { (clean(key.get("implementation"))) }
+            th scope="row" { (variant(&key.variant(true))) } td { (clean(key.get("workload"))) } td { (clean(key.get("implementation"))) }
             td class="n" data-column="batch_size" data-value=[batch] { (whole(batch)) }
             td class="n" data-column="seq_len" data-value=[length] { (whole(length)) }
             @for ns in [measured(&cell.base), measured(&cell.candidate)] {
