@@ -32,11 +32,12 @@ pub(super) fn quality(files: &[QualityFrom]) -> Vec<Figure> {
 }
 
 fn chart(file: &QualityFrom, title: &str, name: &str, value: fn(&QualityRow) -> Option<f64>) -> Chart {
-    let mut seen: Vec<&str> = Vec::new();
+    let name_of = |row: &QualityRow| row.variant.split(':').next().unwrap_or_default().to_owned();
+    let mut seen: Vec<String> = Vec::new();
     let mut lines = Vec::new();
     for row in &file.table.rows {
-        let nth = seen.iter().filter(|v| **v == row.variant).count();
-        seen.push(&row.variant);
+        let nth = seen.iter().filter(|v| **v == name_of(row)).count();
+        seen.push(name_of(row));
         let (Some(y), Some(x)) = (value(row), row.tokens_per_s.filter(|x| *x > 0.0)) else { continue };
         let detail = if row.detail.is_empty() { String::new() } else { format!(" {}", row.detail) };
         lines.push(Line {
