@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     super::{Format, Listing, numbers::three},
     cells::ratio,
-    names::Names,
+    wording::Names,
 };
 use crate::{
     compare::{Comparison, Trend},

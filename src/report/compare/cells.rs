@@ -7,7 +7,7 @@ use super::{
         Listing,
         numbers::{three, time},
     },
-    names::Names,
+    wording::{Names, across, detail, verdict},
 };
 use crate::{
     compare::{CellComparison, CellKey, Comparison, Measured, Needs, Ratio, Verdict},
@@ -87,25 +87,6 @@ fn metrics(cell: &CellComparison) -> Vec<Value> {
     ]
 }
 
-/// The candidate's values of the columns across which it is compared: `implementation=fused`.
-fn across(cell: &CellComparison) -> Option<String> {
-    let pairs: Vec<String> = cell.across.iter().map(|(column, value)| format!("{column}={value}")).collect();
-    (!pairs.is_empty()).then(|| pairs.join(" "))
-}
-
-/// What there is to say beyond the word.
-fn detail(cell: &CellComparison) -> Option<String> {
-    // Of one launch nobody knows how much another would differ.
-    let at_least = if [cell.base, cell.candidate].iter().flatten().any(|m| m.launches < 2) { "at least " } else { "" };
-    match &cell.verdict {
-        Verdict::Unclear(Needs::OutOfReach) => Some(Needs::OutOfReach.advice()),
-        Verdict::Unclear(needs) => Some(format!("{at_least}{}", needs.advice())),
-        Verdict::Incomparable(why) => Some(why.clone()),
-        Verdict::Missing(side) => Some(format!("not in the {side}")),
-        Verdict::Faster | Verdict::Slower | Verdict::Same => None,
-    }
-}
-
 /// `1.25× [1.19, 1.31]`.
 pub(super) fn ratio(ratio: &Ratio) -> String {
     let interval = ratio.interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", three(l), three(h)));
@@ -115,6 +96,9 @@ pub(super) fn ratio(ratio: &Ratio) -> String {
 /// A table per workload, batch and shape, with its title.
 pub(super) fn tables(c: &Comparison) -> Vec<(String, Listing)> {
     let names = Names::of(c);
+    let has_across = c.cells.iter().any(|cell| !cell.across.is_empty());
+    let columns = ["variant", "implementation", "seq_len", "candidate has", "base", "candidate", "×", "verdict"];
+    let columns: Vec<&str> = columns.into_iter().filter(|c| has_across || *c != "candidate has").collect();
     let mut tables: Vec<(CellKey, String, Listing)> = Vec::new();
     for cell in &c.cells {
         let company = cell.key.without(&[
@@ -126,23 +110,23 @@ pub(super) fn tables(c: &Comparison) -> Vec<(String, Listing)> {
             "cross_feature_dim",
         ]);
         let at = tables.iter().position(|(key, ..)| *key == company).unwrap_or_else(|| {
-            let columns =
-                ["variant", "implementation", "seq_len", "candidate has", "base", "candidate", "×", "verdict"];
             tables.push((company.clone(), title(&cell.key), Listing::new(&columns)));
             tables.len() - 1
         });
         let measured = |m: &Option<Measured>| m.as_ref().map(|m| time(m.ns));
-        let detail = detail(cell).map_or_else(String::new, |d| format!(": {d}"));
-        tables[at].2.push(vec![
+        let mut row: Vec<Value> = vec![
             names.variant(&cell.key).into(),
             cell.key.get("implementation").into(),
             cell.key.number("seq_len").into(),
-            across(cell).into(),
+        ];
+        row.extend(has_across.then(|| across(cell).into()));
+        row.extend::<[Value; 4]>([
             measured(&cell.base).into(),
             measured(&cell.candidate).into(),
             cell.ratio.as_ref().map(ratio).into(),
-            format!("{}{detail}", cell.verdict.word()).into(),
+            verdict(cell).into(),
         ]);
+        tables[at].2.push(row);
     }
     tables.into_iter().map(|(_, title, listing)| (title, listing)).collect()
 }
