@@ -67,6 +67,8 @@ pub struct QualityRow {
     pub bleu: Option<f64>,
     /// Accuracy, higher is better.
     pub accuracy: Option<f64>,
+    /// Tokens of context at which speed and state were measured.
+    pub seq_len: Option<f64>,
     /// Tokens per second of decoding.
     pub tokens_per_s: Option<f64>,
     /// Bytes of cache or state.
@@ -76,9 +78,9 @@ pub struct QualityRow {
 /// Measures of quality.
 const QUALITY_COLUMNS: [&str; 3] = ["perplexity", "bleu", "accuracy"];
 
-/// Columns that say which of several models of a variant a row is about, where they vary.
-const DETAIL_COLUMNS: [&str; 10] =
-    ["variant_params", "cross_variant", "layers", "way", "arm", "start", "recipe", "feature_dim", "seed", "seq_len"];
+/// Columns that say which of several models of a variant a row is about, where they vary. Seeds are repetitions.
+const DETAIL_COLUMNS: [&str; 8] =
+    ["variant_params", "cross_variant", "layers", "way", "arm", "start", "recipe", "feature_dim"];
 
 /// Says what a file is. JSON lines hold cells and nothing else.
 ///
@@ -161,8 +163,6 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             "feature_dim" => format!("m={text}"),
             "cross_variant" => format!("{text} across"),
             "layers" => format!("layers {text}"),
-            "seed" => format!("seed {text}"),
-            "seq_len" => format!("at {text}"),
             _ => text.to_owned(),
         });
         Ok(QualityRow {
@@ -170,6 +170,7 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             detail: named.collect::<Vec<_>>().join(" "),
             perplexity: reading.number(line, "perplexity")?,
             bleu: reading.number(line, "bleu")?,
+            seq_len: reading.number(line, "seq_len")?,
             accuracy: reading.number(line, "accuracy")?,
             tokens_per_s: first_of(&["decode_tokens_per_s", "tokens_per_s"])?,
             state_bytes: first_of(&["state_bytes_measured", "state_bytes", "state_bytes_pred"])?,
@@ -276,7 +277,7 @@ mod tests {
     fn qualities_read_with_what_tells_them_apart() {
         let text = "variant,start,seed,perplexity,decode_tokens_per_s\nt2r,converted,1,30.5,1200\nelu,scratch,,nan,\n";
         let rows = parse_quality("q.csv", text.as_bytes()).expect("qualities").rows;
-        assert_eq!((rows[0].variant.as_str(), rows[0].detail.as_str()), ("t2r", "converted seed 1"));
+        assert_eq!((rows[0].variant.as_str(), rows[0].detail.as_str()), ("t2r", "converted"));
         assert_eq!((rows[0].perplexity, rows[0].tokens_per_s), (Some(30.5), Some(1200.0)));
         assert_eq!((rows[1].perplexity, rows[1].tokens_per_s), (None, None));
     }
@@ -288,7 +289,8 @@ mod tests {
                     b,t2r:32,all,finetuned,0,21.5,64,1000\n";
         let rows = parse_quality("q.csv", text.as_bytes()).expect("qualities").rows;
         let names: Vec<String> = rows.iter().map(|r| format!("{} {}", r.variant, r.detail)).collect();
-        assert_eq!(names, ["softmax pretrained at 64", "softmax pretrained at 512", "t2r:32 finetuned at 64"]);
+        assert_eq!(names, ["softmax pretrained", "softmax pretrained", "t2r:32 finetuned"]);
+        assert_eq!(rows.iter().map(|r| r.seq_len).collect::<Vec<_>>(), [Some(64.0), Some(512.0), Some(64.0)]);
     }
 
     #[test]

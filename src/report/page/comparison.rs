@@ -64,22 +64,21 @@ fn shared<'a>(base: &'a Side, candidate: &'a Side, column: &str) -> BTreeSet<&'a
     of(base).intersection(&of(candidate)).copied().collect()
 }
 
-/// The section; nothing where there is nothing to compare.
-pub(super) fn comparisons(material: &Material) -> Markup {
+/// The section; `None` where there is nothing to compare.
+pub(super) fn comparisons(material: &Material) -> Option<Markup> {
     let all = beside(material);
-    html! {
-        @if !all.is_empty() {
-            section id="comparison" {
-                h2 { "Runs side by side" }
-                p class="note" {
-                    "× is time of the base over time of the candidate: above 1 the candidate is faster. Brackets hold the "
-                    "95 % interval of a ratio alone; verdicts hold together, at most one comparison in twenty claims anything "
-                    "false. " code { "t2r compare" } " says more."
-                }
-                @for beside in &all { (one(beside)) }
+    let section = html! {
+        section id="comparison" {
+            h2 { "Runs side by side" }
+            p class="note" {
+                "× is time of the base over time of the candidate: above 1 the candidate is faster. Brackets hold the "
+                "95 % interval of a ratio alone; verdicts hold together, at most one comparison in twenty claims anything "
+                "false. " code { "t2r compare" } " says more."
             }
+            @for beside in &all { (one(beside)) }
         }
-    }
+    };
+    (!all.is_empty()).then_some(section)
 }
 
 fn one(beside: &Beside) -> Markup {
