@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Instant};
 
 use t2r::{
     compare::{Options, Side, Sides, Spreads, compare},
-    measure::{CountingAllocator, rss_bytes},
+    measure::{CountingAllocator, peak_bytes, reset_peak, rss_bytes},
     store::{Row, cells_csv, each_row, gather},
 };
 
@@ -62,6 +62,7 @@ fn main() {
         }
     }
     let mib = |bytes: Option<u64>| bytes.map_or(0, |b| b >> 20);
+    reset_peak();
     let (start, before) = (Instant::now(), rss_bytes());
     let (base, candidate) = (read(&dir.path().join("0")), read(&dir.path().join("1")));
     let (reading, after) = (start.elapsed(), rss_bytes());
@@ -69,11 +70,13 @@ fn main() {
     let spreads = Spreads::of([&base, &candidate]);
     let comparison = compare(&base, &candidate, &Options::default(), &spreads).unwrap();
     println!(
-        "{files} files of {ROWS} rows: read in {:.2} s, compared in {:.2} s; resident {} MiB before, {} MiB after",
+        "{files} files of {ROWS} rows: read in {:.2} s, compared in {:.2} s; resident {} MiB before, {} MiB after, at most \
+         {} MiB allocated",
         reading.as_secs_f64(),
         start.elapsed().as_secs_f64(),
         mib(before),
-        mib(after)
+        mib(after),
+        mib(peak_bytes())
     );
     println!("{} cells, {} slower, as they were made", comparison.cells.len(), comparison.count("slower"));
     assert_eq!(comparison.count("slower"), ROWS);

@@ -17,12 +17,9 @@ use t2r::{
 };
 
 use crate::{
-    features, numbers,
+    D_HEAD, HEADS, features, numbers,
     race::{Contender, race},
 };
-
-const HEADS: usize = 8;
-const D_HEAD: usize = 64;
 
 /// Runs the cases that are wanted.
 pub(crate) fn run(runs: &dyn Fn(&str) -> bool) {

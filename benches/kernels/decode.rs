@@ -13,12 +13,10 @@ use t2r::{
 };
 
 use crate::{
-    features, numbers,
+    D_HEAD, HEADS, features, numbers,
     race::{Contender, race},
 };
 
-const HEADS: usize = 8;
-const D_HEAD: usize = 64;
 const NORMALIZER: Normalizer = Normalizer::ClampMin(1e-2);
 
 /// Runs the cases that are wanted.

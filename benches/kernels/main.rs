@@ -13,6 +13,10 @@ use t2r::measure::CountingAllocator;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
+/// The shape of all cases: a layer of 8 heads of 64.
+const HEADS: usize = 8;
+const D_HEAD: usize = 64;
+
 /// Numbers in -1..1 that repeat every 8191: what a kernel computes with does not change how fast it is.
 fn numbers(n: usize) -> Vec<f32> {
     let tile: Vec<f32> =

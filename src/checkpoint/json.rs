@@ -20,6 +20,14 @@ pub(super) fn read_object(file: &Path) -> Result<Map<String, Value>> {
     }
 }
 
+/// The keys of a value that is written as an object.
+pub(super) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
 /// Keys of an object and the file they stand in.
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {

@@ -8,7 +8,7 @@ use super::{
     attention::softmax_layers,
     error::{CheckpointError, Result},
     family::{Place, of_block, of_feature_map},
-    json::Keys,
+    json::{Keys, object},
 };
 use crate::{
     attention::Heads,
@@ -78,10 +78,7 @@ pub(super) fn config(setup: &Setup) -> Map<String, Value> {
         "tie_word_embeddings": shape.tied_output,
         "torch_dtype": "float32",
     });
-    match config {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    object(config)
 }
 
 /// Where a parameter is kept.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     attention::softmax_layers,
     error::{CheckpointError, Result},
-    json::{Keys, MAX_SIZE},
+    json::{Keys, MAX_SIZE, object},
 };
 use crate::{
     attention::Heads,
@@ -79,8 +79,5 @@ pub(super) fn config(setup: &Setup) -> Map<String, Value> {
         "out_bias": conventions.out_bias,
         "ffn_bias": conventions.ffn_bias,
     });
-    match config {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    object(config)
 }

@@ -113,10 +113,10 @@ pub(super) enum Command {
 /// What `report` is made of and where it goes.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ReportArgs {
-    /// Cells (`--csv`), training logs, and CSVs of quality (columns variant, and perplexity, bleu or accuracy); one page
-    /// for all of them.
+    /// Files, patterns or directories of cells (`--csv`, `--jsonl`), training logs, and CSVs of quality (columns variant, and
+    /// perplexity, bleu or accuracy); one page for all of them.
     #[arg(required = true, value_name = "FILES")]
-    pub(super) files: Vec<PathBuf>,
+    pub(super) files: Vec<String>,
     /// Write the page here; `-` is stdout.
     #[arg(short, long, value_name = "PATH", required_unless_present = "figures")]
     pub(super) output: Option<String>,

@@ -1,10 +1,6 @@
 //! `report`: reads result files of every kind, and writes the page and the figures.
 
-use std::{
-    collections::HashSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, fs, path::Path};
 
 use anyhow::Context;
 
@@ -17,13 +13,15 @@ use super::{
 use crate::{
     measure::Build,
     report::{CellsFrom, Material, QualityFrom, TrainingFrom, render_page, sections, standalone},
-    store::{Existing, Output, OutputError, TableKind, kind_of, parse_cells, parse_quality, parse_training},
+    store::{
+        CellsTable, Existing, Found, Output, OutputError, ReadError, Row, TableKind, gather, kind_of, parse_quality,
+        parse_rows, parse_training, read_bytes,
+    },
 };
 
 /// Answers `report`.
 pub(super) fn report(args: &ReportArgs, talk: Talk) -> Answer<Ending> {
-    refuse_twice(&args.files)?;
-    let material = read(&args.files)?;
+    let (material, files) = read(&found(&args.files)?)?;
     // All is rendered before anything is written: a page that cannot be made leaves no file.
     let page =
         args.output.as_ref().map(|target| Ok::<_, anyhow::Error>((target, render_page(&material, &Build::current())?)));
@@ -44,41 +42,82 @@ pub(super) fn report(args: &ReportArgs, talk: Talk) -> Answer<Ending> {
     }
     if !talk.quiet && !written.is_empty() {
         let cells = material.cells.iter().map(|c| c.table.rows.len()).sum();
-        say(&format!("{}: {} of {}", written.join(", "), count(cells, "cell"), count(args.files.len(), "file")));
+        say(&format!("{}: {} of {}", written.join(", "), count(cells, "cell"), count(files, "file")));
     }
     Ok(Ending::Done)
 }
 
-/// A file given twice would be two runs that agree too well.
-fn refuse_twice(files: &[PathBuf]) -> Answer<()> {
+/// The files that the names mean. A file twice would be two runs that agree too well.
+fn found(names: &[String]) -> Answer<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
     let mut seen = HashSet::new();
-    for file in files {
-        let path = fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-        if !seen.insert(path) {
-            return Err(Failure::Usage(format!("{} is given twice; give each file once", file.display())));
+    for name in names {
+        for file in gather(name)? {
+            if !seen.insert(fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone())) {
+                let path = file.path.display();
+                return Err(Failure::Usage(format!("{path} is given twice; give each file once")));
+            }
+            found.push(file);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Reads every file as what its header says it is.
-fn read(files: &[PathBuf]) -> anyhow::Result<Material> {
+/// Reads every file as what its header says it is. One that was found in a directory and is none of these is passed
+/// over, and said to be.
+fn read(files: &[Found]) -> anyhow::Result<(Material, usize)> {
     let mut material = Material::default();
-    for (file, name) in files.iter().zip(names(files)) {
-        let path = file.display().to_string();
-        let bytes = fs::read(file).with_context(|| format!("cannot read {path}"))?;
-        match kind_of(&path, &bytes)? {
-            TableKind::Cells => material.cells.push(CellsFrom { name, table: parse_cells(&path, &bytes)? }),
+    let mut known = Known::default();
+    let (mut files_read, paths) = (0, files.iter().map(|f| f.path.as_path()).collect::<Vec<_>>());
+    for (file, name) in files.iter().zip(names(&paths)) {
+        let (path, bytes) = read_bytes(&file.path)?;
+        let kind = match kind_of(&path, &bytes) {
+            Err(e @ ReadError::Invalid { line: 1, .. }) if file.by_directory => {
+                say(&format!("warning: passed over {e}"));
+                continue;
+            }
+            kind => kind?,
+        };
+        files_read += 1;
+        match kind {
+            TableKind::Cells => {
+                let table = known.without(parse_rows(&path, &bytes)?, &path);
+                material.cells.extend(table.map(|table| CellsFrom { name, table }));
+            }
             TableKind::Training => material.training.push(TrainingFrom { name, table: parse_training(&path, &bytes)? }),
             TableKind::Quality => material.quality.push(QualityFrom { name, table: parse_quality(&path, &bytes)? }),
         }
     }
-    Ok(material)
+    Ok((material, files_read))
+}
+
+/// Rows that were read, by run and cell: the same again, from a merged file or the JSON lines of a run, would be another
+/// run that agrees too well.
+#[derive(Default)]
+struct Known(HashSet<(String, String)>);
+
+impl Known {
+    /// A table without the rows of earlier ones; `None` where nothing else was in it.
+    fn without(&mut self, mut table: CellsTable, path: &str) -> Option<CellsTable> {
+        let all = table.rows.len();
+        let of = |row: &Row| (row.run_id.clone(), row.cell_id.clone());
+        let own: HashSet<(String, String)> = table.rows.iter().map(of).collect();
+        table.rows.retain(|row| !self.0.contains(&of(row)));
+        self.0.extend(own);
+        let again = all - table.rows.len();
+        if again > 0 {
+            say(&format!("warning: {path}: {} of it read already and left out", count(again, "row")));
+        }
+        (again == 0 || !table.rows.is_empty()).then_some(table)
+    }
 }
 
 /// What people call the files: their names without the extension, with the folder where that is not enough.
-fn names(files: &[PathBuf]) -> Vec<String> {
-    let stem = |file: &Path| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+fn names(files: &[&Path]) -> Vec<String> {
+    let stem = |file: &Path| match file.to_str() {
+        Some("-") => "stdin".to_owned(),
+        _ => file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned(),
+    };
     let stems: Vec<String> = files.iter().map(|f| stem(f)).collect();
     let is_alone = |name: &String| stems.iter().filter(|s| *s == name).count() == 1;
     files.iter().zip(&stems).map(|(f, s)| if is_alone(s) { s.clone() } else { f.display().to_string() }).collect()
@@ -106,7 +145,7 @@ mod tests {
 
     #[test]
     fn files_are_called_by_their_stems_unless_two_would_be_the_same() {
-        let files = ["a/x.csv", "b/x.csv", "c/y.csv"].map(PathBuf::from);
-        assert_eq!(names(&files), ["a/x.csv", "b/x.csv", "y"]);
+        let files = ["a/x.csv", "b/x.csv", "c/y.csv", "-"].map(Path::new);
+        assert_eq!(names(&files), ["a/x.csv", "b/x.csv", "y", "stdin"]);
     }
 }

@@ -30,6 +30,20 @@ impl CellKey {
         KEY_COLUMNS.into_iter().zip(self.0.iter().map(String::as_str))
     }
 
+    /// The columns in which another key differs, with its values.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String)> {
+        let pairs = self.iter().zip(other.iter());
+        pairs.filter(|(own, other)| own.1 != other.1).map(|(_, (column, value))| (column, value.to_owned())).collect()
+    }
+
+    /// The key with all columns but these emptied.
+    #[must_use]
+    pub fn only(&self, columns: &[&str]) -> Self {
+        let others: Vec<&str> = KEY_COLUMNS.into_iter().filter(|c| !columns.contains(c)).collect();
+        self.without(&others)
+    }
+
     /// The key with these columns emptied.
     #[must_use]
     pub fn without(&self, columns: &[impl AsRef<str>]) -> Self {
@@ -43,12 +57,12 @@ impl CellKey {
         key
     }
 
-    /// The variant with its parameters and sizes: `t2r m=32`, `window:64`.
+    /// The variant with its sizes, and with its parameters where they are wanted: `t2r m=32`, `t2r:merged=false m=32`.
     #[must_use]
-    pub fn variant(&self) -> String {
+    pub fn variant(&self, with_params: bool) -> String {
         let mut name = self.get("variant").to_owned();
         let params = self.get("variant_params");
-        if !params.is_empty() {
+        if with_params && !params.is_empty() {
             name.push_str(&format!(":{params}"));
         }
         for (column, word) in [("feature_dim", "m"), ("cross_feature_dim", "cross")] {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     evidence::{Evidence, Sample},
+    key::CellKey,
     matching::Pair,
     pairing::figures,
     side::{MeasuredCell, Side},
@@ -12,30 +13,33 @@ use super::{
 };
 use crate::stats::{mean, median};
 
+/// What the cells of a mean share.
+const OF_A_MEAN: [&str; 6] =
+    ["workload", "variant", "variant_params", "implementation", "feature_dim", "cross_feature_dim"];
+
 /// A mean per workload, variant and implementation, in the order of the cells, over those that both sides measured.
 pub(super) fn means(pairs: &[Pair<'_>], base: &Side, candidate: &Side, spreads: &Spreads) -> Vec<VariantMean> {
-    let mut order: Vec<[String; 3]> = Vec::new();
-    let mut groups: HashMap<[String; 3], Vec<(&MeasuredCell, &MeasuredCell)>> = HashMap::new();
+    let mut order: Vec<CellKey> = Vec::new();
+    let mut groups: HashMap<CellKey, Vec<(&MeasuredCell, &MeasuredCell)>> = HashMap::new();
     for (b, c) in pairs.iter().filter_map(|(b, c)| Some(((*b)?, (*c)?))) {
         if figures(b).is_empty() || figures(c).is_empty() {
             continue;
         }
-        let name = [b.key.get("workload").to_owned(), b.key.variant(), b.key.get("implementation").to_owned()];
-        if !groups.contains_key(&name) {
-            order.push(name.clone());
+        let key = b.key.only(&OF_A_MEAN);
+        if !groups.contains_key(&key) {
+            order.push(key.clone());
         }
-        groups.entry(name).or_default().push((b, c));
+        groups.entry(key).or_default().push((b, c));
     }
     let machines = (base.machine(), candidate.machine());
-    let one = |name: [String; 3]| {
-        let cells = groups.get(&name)?;
+    let one = |key: CellKey| {
+        let cells = groups.get(&key)?;
         let base_cells: Vec<Vec<Vec<f64>>> = cells.iter().map(|(b, _)| owned(b)).collect();
         let candidate_cells: Vec<Vec<Vec<f64>>> = cells.iter().map(|(_, c)| owned(c)).collect();
         let left = sample(&base_cells, &machines.0, spreads);
         let right = sample(&candidate_cells, &machines.1, spreads);
         let ratio = Evidence::of(&left, &right).map(|e| e.ratio());
-        let [workload, variant, implementation] = name;
-        Some(VariantMean { workload, variant, implementation, cells: cells.len(), ratio: ratio? })
+        Some(VariantMean { cells: cells.len(), ratio: ratio?, key })
     };
     order.into_iter().filter_map(one).collect()
 }

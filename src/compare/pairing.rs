@@ -85,6 +85,7 @@ fn outline(pair: &Pair<'_>, base: &Side, candidate: &Side) -> Option<CellCompari
         },
     };
     Some(CellComparison {
+        across: pair.0.zip(pair.1).map_or_else(Vec::new, |(b, c)| b.key.differences(&c.key)),
         key,
         base: pair.0.and_then(measured),
         candidate: pair.1.and_then(measured),

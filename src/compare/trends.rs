@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     spec::Workload,
-    stats::{Series, crossover, scaling_exponent},
+    stats::{self, crossover, scaling_exponent},
 };
 
 /// Columns in which a variant may differ from the softmax that it is held against.
@@ -19,7 +19,7 @@ const OF_A_VARIANT: [&str; 4] = ["variant", "variant_params", "feature_dim", "cr
 /// Time per token over length, in each round.
 struct Curve {
     key: CellKey,
-    points: Vec<(usize, Vec<Option<f64>>)>,
+    times: stats::Curve,
 }
 
 /// A trend per variant, implementation and batch, where there are two lengths or more; in the order of the cells.
@@ -33,21 +33,15 @@ pub(super) fn trends(side: &Side) -> Vec<Trend> {
     let one = |curve: &Curve| {
         let is_linear = !curve.key.get("feature_dim").is_empty();
         let base = softmax.get(&curve.key.without(&OF_A_VARIANT)).filter(|_| is_linear);
-        let lengths = || curve.points.iter().map(|(len, _)| *len as u64);
+        let (shortest, longest) = curve.times.range().unwrap_or_default();
         Trend {
             key: curve.key.clone(),
-            crossover: base.and_then(|base| crossover(&base.series(), &curve.series())),
-            scaling: scaling_exponent(&curve.series()),
-            lengths: (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0)),
+            crossover: base.and_then(|base| crossover(&base.times, &curve.times)),
+            scaling: scaling_exponent(&curve.times),
+            lengths: (shortest as u64, longest as u64),
         }
     };
-    curves.iter().filter(|c| c.points.len() > 1).map(one).collect()
-}
-
-impl Curve {
-    fn series(&self) -> Vec<Series<'_>> {
-        self.points.iter().map(|(seq_len, rounds)| Series { seq_len: *seq_len, rounds }).collect()
-    }
+    curves.iter().filter(|c| c.times.has_extent()).map(one).collect()
 }
 
 fn curves(side: &Side) -> Vec<Curve> {
@@ -63,13 +57,10 @@ fn curves(side: &Side) -> Vec<Curve> {
         }
         let key = cell.key.without(&["seq_len"]);
         let at = *index.entry(key.clone()).or_insert_with(|| {
-            curves.push(Curve { key, points: Vec::new() });
+            curves.push(Curve { key, times: stats::Curve::default() });
             curves.len() - 1
         });
-        curves[at].points.push((seq_len, rounds));
-    }
-    for curve in &mut curves {
-        curve.points.sort_by_key(|(len, _)| *len);
+        curves[at].times.add(seq_len, rounds);
     }
     curves
 }
@@ -79,8 +70,7 @@ fn curves(side: &Side) -> Vec<Curve> {
 fn per_token(cell: &MeasuredCell, seq_len: usize) -> Vec<Option<f64>> {
     /// Rounds that a launch takes in a series; no profile has more, and later ones are left out.
     const PER_LAUNCH: usize = 64;
-    let takes_sequences = cell.key.get("workload").parse::<Workload>().is_ok_and(Workload::takes_sequences);
-    let tokens = if takes_sequences { seq_len as f64 } else { 1.0 };
+    let tokens = cell.key.get("workload").parse::<Workload>().map_or(1, |w| w.tokens_per_call(seq_len)) as f64;
     let launches = figures(cell);
     let width = if launches.len() > 1 { PER_LAUNCH } else { launches.first().map_or(0, |f| f.len()) };
     let of_launch =

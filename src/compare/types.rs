@@ -109,6 +109,8 @@ pub struct Normalised {
 pub struct CellComparison {
     /// Its key: the base's where that has the cell.
     pub key: CellKey,
+    /// The columns across which it is compared, with the candidate's values.
+    pub across: Vec<(&'static str, String)>,
     /// What the base measured.
     pub base: Option<Measured>,
     /// What the candidate measured.
@@ -126,12 +128,8 @@ pub struct CellComparison {
 /// Geometric mean of the ratios of a variant over the cells that both sides have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VariantMean {
-    /// Workload.
-    pub workload: String,
-    /// Variant with its parameters and sizes.
-    pub variant: String,
-    /// Which code computes it.
-    pub implementation: String,
+    /// What its cells share of their keys: workload, variant with parameters and sizes, implementation.
+    pub key: CellKey,
     /// Number of cells.
     pub cells: usize,
     /// How many times faster the candidate is.

@@ -4,8 +4,10 @@
 mod around;
 mod cells;
 mod gate;
+mod wording;
 
 use serde::Serialize;
+pub(super) use wording::{Names, across, tally, verdict};
 
 use super::{Format, Listing};
 use crate::compare::{Comparison, GateLine};
@@ -113,14 +115,10 @@ fn text(c: &Compared, format: Format) -> anyhow::Result<String> {
 
 /// How many cells have which verdict, and what the columns mean.
 fn counts(c: &Comparison) -> String {
-    let words = ["faster", "slower", "same", "unclear", "incomparable", "missing"];
-    let counted = words.iter().map(|word| (c.count(word), word)).filter(|(n, _)| *n > 0);
-    let counted: Vec<String> = counted.map(|(n, word)| format!("{n} {word}")).collect();
     format!(
-        "{} cells: {}\n× is time of the base over time of the candidate, above 1 the candidate is faster, with the 95 % \
-         interval of that ratio alone;\nverdicts hold together: at most one comparison in twenty claims anything false\n",
-        c.cells.len(),
-        counted.join(", ")
+        "{}\n× is time of the base over time of the candidate, above 1 the candidate is faster, with the 95 % interval of \
+         that ratio alone;\nverdicts hold together: at most one comparison in twenty claims anything false\n",
+        tally(c)
     )
 }
 

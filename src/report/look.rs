@@ -31,10 +31,12 @@ const MARKERS: [char; 9] = ['◆', '▲', '■', '●', '▼', '○', '△', '�
 const DASHES: [(u16, u16); 4] = [(1, 0), (5, 2), (2, 2), (8, 3)];
 
 impl Look {
-    /// The look of a variant. `nth` counts the lines that a chart has of it: further ones get other markers and dashes.
+    /// The look of a variant, whatever parameters and sizes stand behind its name. `nth` counts the lines that a chart has
+    /// of it: further ones get other markers and dashes.
     #[must_use]
     pub fn of(variant: &str, nth: usize) -> Self {
         let known = variants();
+        let variant = variant.split([':', ' ']).next().unwrap_or(variant);
         let base = variant.split('+').next_back().unwrap_or(variant);
         let index = known.iter().position(|v| v.name == base).unwrap_or(known.len());
         let is_hybrid = variant.contains('+');
@@ -76,6 +78,7 @@ mod tests {
     #[test]
     fn the_paper_s_variants_differ_in_hue_and_marker_and_all_others_in_something() {
         let four: Vec<Look> = ["softmax", "elu", "rfa", "t2r"].iter().map(|v| Look::of(v, 0)).collect();
+        assert_eq!((Look::of("t2r:32", 0), Look::of("t2r m=32", 0)), (four[3], four[3]));
         assert_eq!(four.iter().map(|l| l.hue).collect::<HashSet<_>>().len(), 4);
         assert_eq!(four.iter().map(|l| l.marker).collect::<HashSet<_>>().len(), 4);
         let all: Vec<Look> = variants().iter().map(|v| Look::of(&v.name, 0)).collect();

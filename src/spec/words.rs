@@ -68,6 +68,12 @@ impl Workload {
     pub fn takes_sequences(self) -> bool {
         matches!(self, Self::Forward | Self::Prefill | Self::Train)
     }
+
+    /// Tokens of each sequence that one call puts through.
+    #[must_use]
+    pub fn tokens_per_call(self, seq_len: usize) -> usize {
+        if self.takes_sequences() { seq_len } else { 1 }
+    }
 }
 
 words! {

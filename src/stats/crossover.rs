@@ -1,6 +1,6 @@
 //! The crossover: the sequence length from which a candidate is faster than softmax.
 
-use super::{Interval, Series, median_interval, summary::sorted};
+use super::{Curve, Interval, curve::Point, median_interval, summary::sorted};
 
 /// Where a candidate passes its baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,18 +27,18 @@ pub enum Crossover {
 /// flatter the candidate. Lengths are matched by `seq_len`; rounds that lack one of them are left out.
 /// `None` without a length and a round that both have.
 #[must_use]
-pub fn crossover(baseline: &[Series<'_>], candidate: &[Series<'_>]) -> Option<Crossover> {
-    let mut pairs: Vec<(&Series<'_>, &Series<'_>)> = baseline
+pub fn crossover(baseline: &Curve, candidate: &Curve) -> Option<Crossover> {
+    let of_length = |b: &Point| candidate.points().iter().find(|c| c.seq_len == b.seq_len);
+    let pairs: Vec<(&Point, &Point)> = baseline
+        .points()
         .iter()
-        .filter_map(|b| Some((b, candidate.iter().find(|c| c.seq_len == b.seq_len)?)))
-        .filter(|(b, c)| (0..b.rounds.len()).any(|r| b.figure(r).is_some() && c.figure(r).is_some()))
+        .filter_map(|b| Some((b, of_length(b)?)))
+        .filter(|(b, c)| (0..b.rounds()).any(|r| b.figure(r).is_some() && c.figure(r).is_some()))
         .collect();
-    pairs.sort_by_key(|(b, _)| b.seq_len);
-    let rounds = pairs.iter().map(|(b, _)| b.rounds.len()).min()?;
+    let rounds = pairs.iter().map(|(b, _)| b.rounds()).min()?;
     let estimates: Vec<f64> = (0..rounds)
         .filter_map(|round| {
-            let advantage =
-                |(b, c): &(&Series<'_>, &Series<'_>)| Some((b.log_len(), (b.figure(round)? / c.figure(round)?).ln()));
+            let advantage = |(b, c): &(&Point, &Point)| Some((b.log_len(), (b.figure(round)? / c.figure(round)?).ln()));
             pairs.iter().map(advantage).collect::<Option<Vec<_>>>().map(|points| crossing(&points))
         })
         .collect();
@@ -77,14 +77,8 @@ fn verdict(estimates: &[f64]) -> Option<Crossover> {
 mod tests {
     use super::*;
 
-    type Curve = Vec<(usize, Vec<Option<f64>>)>;
-
     fn curve(lengths: &[usize], rounds: usize, time: impl Fn(usize, usize) -> f64) -> Curve {
         lengths.iter().map(|&len| (len, (0..rounds).map(|r| Some(time(len, r))).collect())).collect()
-    }
-
-    fn series(curve: &Curve) -> Vec<Series<'_>> {
-        curve.iter().map(|(seq_len, rounds)| Series { seq_len: *seq_len, rounds }).collect()
     }
 
     const LENGTHS: [usize; 4] = [64, 256, 1024, 4096];
@@ -94,9 +88,7 @@ mod tests {
         // len ns against a constant 500 ns: equal at 500, and exact in log-log. Speed changes from round to round.
         let softmax = curve(&LENGTHS, 6, |len, r| len as f64 * (r + 1) as f64);
         let linear = curve(&LENGTHS, 6, |_, r| 500.0 * (r + 1) as f64);
-        let Some(Crossover::At { length, interval: Some((low, high)) }) =
-            crossover(&series(&softmax), &series(&linear))
-        else {
+        let Some(Crossover::At { length, interval: Some((low, high)) }) = crossover(&softmax, &linear) else {
             panic!("no crossing")
         };
         for value in [length, low, high] {
@@ -109,9 +101,7 @@ mod tests {
         // Round r meets at 300 + 100·r: 300 … 800; the middle two are 500 and 600, averaged on the log scale.
         let softmax = curve(&LENGTHS, 6, |len, _| len as f64);
         let linear = curve(&LENGTHS, 6, |_, r| 300.0 + 100.0 * r as f64);
-        let Some(Crossover::At { length, interval: Some((low, high)) }) =
-            crossover(&series(&softmax), &series(&linear))
-        else {
+        let Some(Crossover::At { length, interval: Some((low, high)) }) = crossover(&softmax, &linear) else {
             panic!("no crossing")
         };
         assert!((length - (500.0_f64 * 600.0).sqrt()).abs() < 1e-6, "{length}");
@@ -123,14 +113,14 @@ mod tests {
         let softmax = curve(&LENGTHS, 6, |len, _| len as f64);
         let slow = curve(&LENGTHS, 6, |_, _| 5000.0);
         let fast = curve(&LENGTHS, 6, |_, _| 50.0);
-        assert_eq!(crossover(&series(&softmax), &series(&slow)), Some(Crossover::NoneInRange));
-        assert_eq!(crossover(&series(&softmax), &series(&fast)), Some(Crossover::AlwaysFaster));
+        assert_eq!(crossover(&softmax, &slow), Some(Crossover::NoneInRange));
+        assert_eq!(crossover(&softmax, &fast), Some(Crossover::AlwaysFaster));
     }
 
     #[test]
     fn equal_times_are_not_faster() {
         let softmax = curve(&LENGTHS, 6, |len, _| len as f64);
-        assert_eq!(crossover(&series(&softmax), &series(&softmax)), Some(Crossover::NoneInRange));
+        assert_eq!(crossover(&softmax, &softmax), Some(Crossover::NoneInRange));
     }
 
     #[test]
@@ -138,7 +128,7 @@ mod tests {
         // Ahead at 64, behind at 256, ahead from 1024: passes between 256 and 1024, where −ln 2 turns into ln 2.
         let softmax = curve(&LENGTHS, 1, |_, _| 100.0);
         let linear = curve(&LENGTHS, 1, |len, _| if len == 256 { 200.0 } else { 50.0 });
-        let Some(Crossover::At { length, interval: None }) = crossover(&series(&softmax), &series(&linear)) else {
+        let Some(Crossover::At { length, interval: None }) = crossover(&softmax, &linear) else {
             panic!("no crossing")
         };
         assert!((length - 512.0).abs() < 1e-6, "{length}");
@@ -149,27 +139,25 @@ mod tests {
         let softmax = curve(&LENGTHS, 6, |len, _| len as f64);
         // Two of six rounds never cross: the median is in range, the interval's end is not.
         let linear = curve(&LENGTHS, 6, |_, r| if r < 2 { 9000.0 } else { 500.0 });
-        let got = crossover(&series(&softmax), &series(&linear));
+        let got = crossover(&softmax, &linear);
         assert!(matches!(got, Some(Crossover::At { interval: None, .. })), "{got:?}");
         // Three of six: undecided, and the later is taken.
         let linear = curve(&LENGTHS, 6, |_, r| if r < 3 { 9000.0 } else { 500.0 });
-        assert_eq!(crossover(&series(&softmax), &series(&linear)), Some(Crossover::NoneInRange));
+        assert_eq!(crossover(&softmax, &linear), Some(Crossover::NoneInRange));
         let linear = curve(&LENGTHS, 6, |_, r| if r < 3 { 9000.0 } else { 5.0 });
-        assert_eq!(crossover(&series(&softmax), &series(&linear)), Some(Crossover::NoneInRange));
+        assert_eq!(crossover(&softmax, &linear), Some(Crossover::NoneInRange));
     }
 
     #[test]
     fn lengths_and_rounds_must_match() {
         let softmax = curve(&LENGTHS, 2, |len, _| len as f64);
         let elsewhere = curve(&[100, 200], 2, |_, _| 1.0);
-        assert_eq!(crossover(&series(&softmax), &series(&elsewhere)), None);
+        assert_eq!(crossover(&softmax, &elsewhere), None);
         // Without the longest length in round 0 only round 1 counts, which crosses at 300.
-        let mut linear = curve(&LENGTHS, 2, |_, r| if r == 0 { 700.0 } else { 300.0 });
-        linear[3].1[0] = None;
-        let Some(Crossover::At { length, .. }) = crossover(&series(&softmax), &series(&linear)) else {
-            panic!("no crossing")
-        };
+        let linear = |len, r| if r == 0 { (len != 4096).then_some(700.0) } else { Some(300.0) };
+        let linear: Curve = LENGTHS.iter().map(|&len| (len, (0..2).map(|r| linear(len, r)).collect())).collect();
+        let Some(Crossover::At { length, .. }) = crossover(&softmax, &linear) else { panic!("no crossing") };
         assert!((length - 300.0).abs() < 1e-6, "{length}");
-        assert_eq!(crossover(&[], &[]), None);
+        assert_eq!(crossover(&Curve::default(), &Curve::default()), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The scaling exponent: how steeply time grows with sequence length.
 
-use super::{Interval, Series, median, median_interval};
+use super::{Curve, Interval, curve::Point, median, median_interval};
 
 /// Slope of log(time) on log(seq_len): 0 is constant, 1 linear, 2 quadratic.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,13 +17,13 @@ pub struct Scaling {
 /// length are left out; lengths without any figure do not count. `None` below two distinct lengths or without a whole
 /// round.
 #[must_use]
-pub fn scaling_exponent(series: &[Series<'_>]) -> Option<Scaling> {
-    let measured: Vec<&Series<'_>> = series.iter().filter(|s| s.rounds.iter().any(Option::is_some)).collect();
-    let rounds = measured.iter().map(|s| s.rounds.len()).min()?;
+pub fn scaling_exponent(curve: &Curve) -> Option<Scaling> {
+    let measured: Vec<&Point> = curve.points().iter().filter(|p| p.is_measured()).collect();
+    let rounds = measured.iter().map(|p| p.rounds()).min()?;
     let slopes: Vec<f64> = (0..rounds)
         .filter_map(|round| {
             let points: Option<Vec<(f64, f64)>> =
-                measured.iter().map(|s| Some((s.log_len(), s.figure(round)?.ln()))).collect();
+                measured.iter().map(|p| Some((p.log_len(), p.figure(round)?.ln()))).collect();
             slope(&points?)
         })
         .collect();
@@ -52,15 +52,15 @@ mod tests {
             .to_vec()
     }
 
-    fn series(curve: &[(usize, Vec<Option<f64>>)]) -> Vec<Series<'_>> {
-        curve.iter().map(|(seq_len, rounds)| Series { seq_len: *seq_len, rounds }).collect()
+    fn scaling(points: &[(usize, Vec<Option<f64>>)]) -> Option<Scaling> {
+        scaling_exponent(&points.iter().cloned().collect())
     }
 
     #[test]
     fn power_laws_give_their_exponent_whatever_the_speed() {
         for exponent in [0.0, 1.0, 2.0] {
             let curve = curve(exponent);
-            let got = scaling_exponent(&series(&curve)).unwrap();
+            let got = scaling(&curve).unwrap();
             assert!((got.exponent - exponent).abs() < 1e-9, "{got:?}");
             let (low, high) = got.interval.unwrap();
             assert!((low - exponent).abs() < 1e-9 && (high - exponent).abs() < 1e-9);
@@ -72,7 +72,7 @@ mod tests {
     fn a_round_without_a_length_is_left_out() {
         let mut curve = curve(1.0);
         curve[2].1[4] = None;
-        let got = scaling_exponent(&series(&curve)).unwrap();
+        let got = scaling(&curve).unwrap();
         assert_eq!((got.rounds, got.interval), (5, None));
     }
 
@@ -80,14 +80,14 @@ mod tests {
     fn a_length_never_measured_does_not_count() {
         let mut curve = curve(1.0);
         curve[3].1 = vec![None; 6];
-        assert_eq!(scaling_exponent(&series(&curve)).unwrap().rounds, 6);
+        assert_eq!(scaling(&curve).unwrap().rounds, 6);
     }
 
     #[test]
     fn one_length_has_no_slope() {
         let curve = curve(1.0);
-        assert_eq!(scaling_exponent(&series(&curve[..1])), None);
-        assert_eq!(scaling_exponent(&[]), None);
+        assert_eq!(scaling(&curve[..1]), None);
+        assert_eq!(scaling(&[]), None);
     }
 
     #[test]

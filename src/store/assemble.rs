@@ -120,10 +120,9 @@ fn set_latency(row: &mut Row, record: &CellRecord) {
     row.e2e_p50_ns = median(&whole).and_then(number);
 }
 
-/// Tokens that one call puts through.
+/// Tokens of all sequences that one call puts through.
 fn tokens_per_call(cell: &Cell) -> f64 {
-    let batch = cell.batch_size as f64;
-    if cell.workload.takes_sequences() { batch * cell.seq_len as f64 } else { batch }
+    cell.batch_size as f64 * cell.workload.tokens_per_call(cell.seq_len) as f64
 }
 
 fn set_rates(row: &mut Row, record: &CellRecord) {

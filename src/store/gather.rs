@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    json_lines::each_json_line,
-    read::{ReadError, Reading, Take, each_cell},
+    json_lines::{are_json_lines, each_json_line},
+    read::{CellsTable, ReadError, Reading, Take, collected, each_cell},
 };
 
 /// Endings of files that may hold rows.
@@ -100,26 +100,45 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), GatherError> {
     Ok(())
 }
 
+/// The bytes of a file, or of stdin for `-`, and what errors call it.
+///
+/// # Errors
+/// [`ReadError::Unreadable`].
+pub fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), ReadError> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = io::stdin().lock().read_to_end(&mut bytes);
+        return match read {
+            Ok(_) => Ok(("stdin".to_owned(), bytes)),
+            Err(source) => Err(ReadError::Unreadable { path: "stdin".to_owned(), source }),
+        };
+    }
+    let name = path.display().to_string();
+    match fs::read(path) {
+        Ok(bytes) => Ok((name, bytes)),
+        Err(source) => Err(ReadError::Unreadable { path: name, source }),
+    }
+}
+
 /// Hands the rows of a file to `take`: CSV, or JSON lines where it begins with a brace.
 ///
 /// # Errors
 /// See [`ReadError`].
 pub fn each_row(path: &Path, take: &mut Take<'_>) -> Result<Reading, ReadError> {
-    let is_stdin = path == Path::new("-");
-    let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
-    let mut bytes = Vec::new();
-    let read = if is_stdin {
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
-    } else {
-        fs::read(path).map(|read| bytes = read)
-    };
-    read.map_err(|source| ReadError::Unreadable { path: name.clone(), source })?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    if text.trim_ascii_start().first() == Some(&b'{') {
-        each_json_line(&name, &bytes, take)
-    } else {
-        each_cell(&name, &bytes, take)
-    }
+    let (name, bytes) = read_bytes(path)?;
+    each_row_of(&name, &bytes, take)
+}
+
+/// The rows of a file's bytes, all of them in memory; `name` is what errors call it.
+///
+/// # Errors
+/// [`ReadError::Invalid`].
+pub fn parse_rows(name: &str, bytes: &[u8]) -> Result<CellsTable, ReadError> {
+    collected(|take| each_row_of(name, bytes, take))
+}
+
+fn each_row_of(name: &str, bytes: &[u8], take: &mut Take<'_>) -> Result<Reading, ReadError> {
+    if are_json_lines(bytes) { each_json_line(name, bytes, take) } else { each_cell(name, bytes, take) }
 }
 
 #[cfg(test)]

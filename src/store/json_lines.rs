@@ -13,6 +13,12 @@ use super::{
     row::{Row, SCHEMA_VERSION},
 };
 
+/// Whether a file is JSON lines rather than a table: whether it begins with a brace.
+pub(super) fn are_json_lines(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    text.trim_ascii_start().first() == Some(&b'{')
+}
+
 /// The field of a line that no row has.
 const SAMPLES: &str = "samples";
 

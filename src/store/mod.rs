@@ -20,7 +20,7 @@ mod template;
 
 pub use assemble::{RunInfo, assemble, interval_of};
 pub use files::{CellsFile, JsonLinesFile, SAMPLE_COLUMNS, SamplesFile, cells_csv};
-pub use gather::{Found, GatherError, each_row, gather};
+pub use gather::{Found, GatherError, each_row, gather, parse_rows, read_bytes};
 pub use journal::{Journal, JournalHeader, journal_path, state_dir};
 pub use merge::{Merge, MergeError};
 pub use output::{Existing, Output, OutputError, is_closed_pipe};

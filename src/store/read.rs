@@ -62,8 +62,15 @@ pub fn read_cells(path: &Path) -> Result<CellsTable, ReadError> {
 /// # Errors
 /// [`ReadError::Invalid`].
 pub fn parse_cells(path: &str, bytes: &[u8]) -> Result<CellsTable, ReadError> {
+    collected(|take| each_cell(path, bytes, take))
+}
+
+/// All that a reading hands over, in memory.
+pub(super) fn collected(
+    read: impl FnOnce(&mut Take<'_>) -> Result<Reading, ReadError>,
+) -> Result<CellsTable, ReadError> {
     let mut rows = Vec::new();
-    let reading = each_cell(path, bytes, &mut |row| {
+    let reading = read(&mut |row| {
         rows.push(row);
         Ok(())
     })?;
@@ -87,10 +94,10 @@ pub type Take<'a> = dyn FnMut(Row) -> Result<(), String> + 'a;
 /// # Errors
 /// [`ReadError::Invalid`], also with what `take` answers.
 pub fn each_cell(path: &str, bytes: &[u8], take: &mut Take<'_>) -> Result<Reading, ReadError> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let here = |line, column, message| ReadError::Invalid { path: path.to_owned(), line, column, message };
+    let bytes = table_text(bytes).map_err(|message| here(1, None, message))?;
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
     let mut record = ByteRecord::new();
-    let here = |line, column, message| ReadError::Invalid { path: path.to_owned(), line, column, message };
     let found = reader.read_byte_record(&mut record).map_err(|e| here(1, None, e.to_string()))?;
     if !found {
         return Err(here(1, None, "the file is empty; expected the header of a cells file".to_owned()));
@@ -124,6 +131,23 @@ pub fn each_cell(path: &str, bytes: &[u8], take: &mut Take<'_>) -> Result<Readin
     }
 }
 
+/// The text of a table behind its byte-order mark.
+pub(super) fn table_text(bytes: &[u8]) -> Result<&[u8], String> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("the file is UTF-16; save it as UTF-8".to_owned());
+    }
+    Ok(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
+}
+
+/// What a header of a single column may mean.
+pub(super) fn separator_hint(names: &[&str]) -> &'static str {
+    match names {
+        [one] if one.contains(';') => "; its columns are separated by semicolons, and must be by commas",
+        [one] if one.contains('\t') => "; its columns are separated by tabs, and must be by commas",
+        _ => "",
+    }
+}
+
 fn reader_line(error: &csv::Error) -> u64 {
     error.position().map_or(0, csv::Position::line)
 }
@@ -141,7 +165,7 @@ pub(super) fn check_columns(names: &[&str]) -> Result<Vec<String>, Wrong> {
         if !names.contains(needed) {
             return Err((
                 Some((*needed).to_owned()),
-                "missing; a cells file has it, so this may be another kind of file".to_owned(),
+                format!("missing; a cells file has it, so this may be another kind of file{}", separator_hint(names)),
             ));
         }
     }

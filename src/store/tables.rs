@@ -3,9 +3,12 @@
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::read::ReadError;
+use super::{
+    json_lines::are_json_lines,
+    read::{ReadError, separator_hint, table_text},
+};
 
-/// What a CSV file is, by its header.
+/// What a file holds, by its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {
     /// Cells of a run.
@@ -64,6 +67,8 @@ pub struct QualityRow {
     pub bleu: Option<f64>,
     /// Accuracy, higher is better.
     pub accuracy: Option<f64>,
+    /// Tokens of context at which speed and state were measured.
+    pub seq_len: Option<f64>,
     /// Tokens per second of decoding.
     pub tokens_per_s: Option<f64>,
     /// Bytes of cache or state.
@@ -73,15 +78,19 @@ pub struct QualityRow {
 /// Measures of quality.
 const QUALITY_COLUMNS: [&str; 3] = ["perplexity", "bleu", "accuracy"];
 
-/// Columns that say which of several models of a variant a row is about.
-const DETAIL_COLUMNS: [&str; 6] = ["variant_params", "arm", "start", "recipe", "feature_dim", "seed"];
+/// Columns that say which of several models of a variant a row is about, where they vary. Seeds are repetitions.
+const DETAIL_COLUMNS: [&str; 8] =
+    ["variant_params", "cross_variant", "layers", "way", "arm", "start", "recipe", "feature_dim"];
 
-/// Says what a file is.
+/// Says what a file is. JSON lines hold cells and nothing else.
 ///
 /// # Errors
 /// [`ReadError::Invalid`] where it is none of them.
 pub fn kind_of(path: &str, bytes: &[u8]) -> Result<TableKind, ReadError> {
-    let header = Reading::of(path, bytes)?.header;
+    if are_json_lines(bytes) {
+        return Ok(TableKind::Cells);
+    }
+    let (header, _) = opened(path, bytes)?;
     let has = |column: &str| header.iter().any(|h| h == column);
     if has("cell_id") {
         Ok(TableKind::Cells)
@@ -97,8 +106,9 @@ pub fn kind_of(path: &str, bytes: &[u8]) -> Result<TableKind, ReadError> {
             column: None,
             message: format!(
                 "columns {columns}: neither cells (cell_id), nor a training log (step, loss), nor qualities (variant, and \
-                 one of {})",
-                QUALITY_COLUMNS.join(", ")
+                 one of {}){}",
+                QUALITY_COLUMNS.join(", "),
+                separator_hint(&header.iter().collect::<Vec<_>>())
             ),
         })
     }
@@ -133,6 +143,12 @@ pub fn parse_training(path: &str, bytes: &[u8]) -> Result<TrainingTable, ReadErr
 /// [`ReadError::Invalid`].
 pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError> {
     let reading = Reading::of(path, bytes)?;
+    let varies = |column: &&&str| {
+        let mut values = reading.lines.iter().map(|line| reading.text(line, column));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    let detail_columns: Vec<&str> = DETAIL_COLUMNS.iter().filter(varies).copied().collect();
     let row = |line: &Line| {
         let first_of = |columns: &[&str]| -> Result<Option<f64>, ReadError> {
             for column in columns {
@@ -142,10 +158,11 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             }
             Ok(None)
         };
-        let details = DETAIL_COLUMNS.iter().filter_map(|c| Some((*c, reading.text(line, c)?)));
+        let details = detail_columns.iter().filter_map(|c| Some((*c, reading.text(line, c)?)));
         let named = details.filter(|(_, text)| !text.is_empty()).map(|(column, text)| match column {
             "feature_dim" => format!("m={text}"),
-            "seed" => format!("seed {text}"),
+            "cross_variant" => format!("{text} across"),
+            "layers" => format!("layers {text}"),
             _ => text.to_owned(),
         });
         Ok(QualityRow {
@@ -153,6 +170,7 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             detail: named.collect::<Vec<_>>().join(" "),
             perplexity: reading.number(line, "perplexity")?,
             bleu: reading.number(line, "bleu")?,
+            seq_len: reading.number(line, "seq_len")?,
             accuracy: reading.number(line, "accuracy")?,
             tokens_per_s: first_of(&["decode_tokens_per_s", "tokens_per_s"])?,
             state_bytes: first_of(&["state_bytes_measured", "state_bytes", "state_bytes_pred"])?,
@@ -173,26 +191,40 @@ struct Line {
     fields: StringRecord,
 }
 
+/// The header of a table, and the reader behind it.
+fn opened<'a>(path: &str, bytes: &'a [u8]) -> Result<(StringRecord, csv::Reader<&'a [u8]>), ReadError> {
+    let here = |message| ReadError::Invalid { path: path.to_owned(), line: 1, column: None, message };
+    let text = table_text(bytes).map_err(here)?;
+    if text.is_empty() {
+        return Err(here("the file is empty; expected a header".to_owned()));
+    }
+    let mut reader = ReaderBuilder::new().flexible(true).from_reader(text);
+    let header = reader.headers().map_err(|e| here(format!("the header is not text: {e}")))?.clone();
+    Ok((header, reader))
+}
+
 impl Reading {
     fn of(path: &str, bytes: &[u8]) -> Result<Self, ReadError> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let here =
-            |line: u64, message: String| ReadError::Invalid { path: path.to_owned(), line, column: None, message };
-        if bytes.is_empty() {
-            return Err(here(1, "the file is empty; expected a header".to_owned()));
-        }
-        let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
-        let header = reader.headers().map_err(|e| here(1, e.to_string()))?.clone();
+        let (header, reader) = opened(path, bytes)?;
+        let here = |line, column, message| ReadError::Invalid { path: path.to_owned(), line, column, message };
         let is_cut = bytes.last() != Some(&b'\n');
         let mut lines: Vec<Line> = Vec::new();
         let mut records = reader.into_records().peekable();
         while let Some(record) = records.next() {
-            let fields = record.map_err(|e| here(e.position().map_or(0, csv::Position::line), e.to_string()))?;
+            let fields = record.map_err(|e| {
+                let line = e.position().map_or(0, csv::Position::line);
+                match e.kind() {
+                    csv::ErrorKind::Utf8 { err, .. } => {
+                        here(line, header.get(err.field()).map(str::to_owned), "not UTF-8".to_owned())
+                    }
+                    _ => here(line, None, e.to_string()),
+                }
+            })?;
             let number = fields.position().map_or(0, csv::Position::line);
             if fields.len() == header.len() {
                 lines.push(Line { number, fields });
             } else if !(is_cut && records.peek().is_none()) {
-                return Err(here(number, format!("{} fields; the header has {}", fields.len(), header.len())));
+                return Err(here(number, None, format!("{} fields; the header has {}", fields.len(), header.len())));
             }
         }
         Ok(Self { path: path.to_owned(), header, lines })
@@ -245,9 +277,20 @@ mod tests {
     fn qualities_read_with_what_tells_them_apart() {
         let text = "variant,start,seed,perplexity,decode_tokens_per_s\nt2r,converted,1,30.5,1200\nelu,scratch,,nan,\n";
         let rows = parse_quality("q.csv", text.as_bytes()).expect("qualities").rows;
-        assert_eq!((rows[0].variant.as_str(), rows[0].detail.as_str()), ("t2r", "converted seed 1"));
+        assert_eq!((rows[0].variant.as_str(), rows[0].detail.as_str()), ("t2r", "converted"));
         assert_eq!((rows[0].perplexity, rows[0].tokens_per_s), (Some(30.5), Some(1200.0)));
         assert_eq!((rows[1].perplexity, rows[1].tokens_per_s), (None, None));
+    }
+
+    #[test]
+    fn models_of_a_tradeoff_are_named_by_what_tells_them_apart() {
+        let text = "label,variant,layers,way,seed,perplexity,seq_len,tokens_per_s\n\
+                    a,softmax,all,pretrained,0,20.1,64,900\na,softmax,all,pretrained,0,20.1,512,300\n\
+                    b,t2r:32,all,finetuned,0,21.5,64,1000\n";
+        let rows = parse_quality("q.csv", text.as_bytes()).expect("qualities").rows;
+        let names: Vec<String> = rows.iter().map(|r| format!("{} {}", r.variant, r.detail)).collect();
+        assert_eq!(names, ["softmax pretrained", "softmax pretrained", "t2r:32 finetuned"]);
+        assert_eq!(rows.iter().map(|r| r.seq_len).collect::<Vec<_>>(), [Some(64.0), Some(512.0), Some(64.0)]);
     }
 
     #[test]
@@ -268,6 +311,12 @@ mod tests {
         let error = parse_training("log.csv", b"step,loss\n1\n2,3\n").expect_err("short").to_string();
         assert!(error.contains("line 2: 1 fields"), "{error}");
         assert_eq!(parse_training("log.csv", b"step,loss\n1,2\n2").expect("cut").rows.len(), 1);
+        let error = parse_training("log.csv", b"step,loss\n1,\xff\n").expect_err("no text").to_string();
+        assert_eq!(error, "log.csv, line 2, column loss: not UTF-8");
+        let error = kind_of("x.csv", b"step;loss\n1;2\n").expect_err("semicolons").to_string();
+        assert!(error.ends_with("separated by semicolons, and must be by commas"), "{error}");
+        let error = kind_of("x.csv", b"\xff\xfes\0").expect_err("UTF-16").to_string();
+        assert_eq!(error, "x.csv, line 1: the file is UTF-16; save it as UTF-8");
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{plot::Point, theme::Look};
 use crate::{
     report::{name_among, per_token, shape_title},
-    stats::{Crossover, Series, crossover, median, relative_half_width},
+    stats::{self, Crossover, crossover, median, relative_half_width},
     store::{Row, interval_of},
 };
 
@@ -183,30 +183,17 @@ pub(crate) fn curves(sheet: &Sheet, rows: &[Row], batch: u64, metric: Metric) ->
     curves
 }
 
-/// Figures of a line: length, and one a round.
-type Rounds = Vec<(usize, Vec<Option<f64>>)>;
-
-fn series(rounds: &Rounds) -> Vec<Series<'_>> {
-    rounds.iter().map(|(seq_len, rounds)| Series { seq_len: *seq_len, rounds }).collect()
-}
-
 /// Where the lines of a sheet pass the softmax line of the same implementation, at a batch.
 pub(crate) fn passings(sheet: &Sheet, rows: &[Row], batch: u64) -> Vec<Passing> {
-    let mut rounds: Vec<Rounds> = vec![Vec::new(); sheet.lines.len()];
-    for (i, line) in &sheet.rows {
-        let row = &rows[*i];
-        let figures = per_token(row);
-        if row.batch_size == batch && !figures.is_empty() && row.seq_len > 0 {
-            rounds[*line].push((row.seq_len as usize, figures));
-        }
+    let mut times = vec![stats::Curve::default(); sheet.lines.len()];
+    for (i, line) in sheet.rows.iter().filter(|(i, _)| rows[*i].batch_size == batch) {
+        times[*line].add(rows[*i].seq_len as usize, per_token(&rows[*i]));
     }
-    rounds.iter_mut().for_each(|r| r.sort_by_key(|(len, _)| *len));
     let mut found = Vec::new();
     for (i, line) in sheet.lines.iter().enumerate().filter(|(_, l)| !l.is_softmax) {
         let base = sheet.lines.iter().position(|l| l.is_softmax && l.implementation == line.implementation);
-        let Some(base) = base.filter(|_| rounds[i].len() > 1) else { continue };
-        let (base, own) = (series(&rounds[base]), series(&rounds[i]));
-        if let Some(crossover) = crossover(&base, &own) {
+        let Some(base) = base.filter(|_| times[i].has_extent()) else { continue };
+        if let Some(crossover) = crossover(&times[base], &times[i]) {
             found.push(Passing { line: i, crossover });
         }
     }

@@ -59,7 +59,7 @@ fn wrong_files_are_named_with_what_was_expected() {
     write("other.csv", "a,b\n1,2\n");
     write("cut.csv", "step,loss\n1,x\n");
     let cases = [
-        ("missing.csv", "cannot read missing.csv"),
+        ("missing.csv", "missing.csv: no such file, directory or pattern that matches one"),
         ("empty.csv", "empty.csv, line 1: the file is empty"),
         ("other.csv", "other.csv, line 1: columns a, b: neither cells (cell_id)"),
         ("cut.csv", "cut.csv, line 2, column loss: 'x'"),
@@ -73,6 +73,32 @@ fn wrong_files_are_named_with_what_was_expected() {
     t2r(dir.path(), &["report", "-o", "x.html"]).code(2);
     let text = stderr(&t2r(dir.path(), &["report", "other.csv", "./other.csv", "-o", "x.html"]).code(2));
     assert!(text.contains("given twice"), "{text}");
+}
+
+#[test]
+fn patterns_directories_and_json_lines_are_read_and_what_is_there_twice_counts_once() {
+    let dir = temp();
+    fs::create_dir(dir.path().join("all")).expect("made");
+    t2r(dir.path(), &tiny(&["--csv", "all/a.csv", "--jsonl", "all/a.jsonl", "-q"])).code(0);
+    t2r(dir.path(), &tiny(&["--csv", "all/b.csv", "-q"])).code(0);
+    fs::write(dir.path().join("all/log.csv"), "step,loss\n1,2.5\n2,2.4\n").expect("written");
+    fs::write(dir.path().join("all/other.csv"), "command,mean\nx,1\n").expect("written");
+    let assert = t2r(dir.path(), &["report", "all", "-o", "all.html"]).code(0);
+    let said = stderr(&assert);
+    for part in [
+        "passed over all/other.csv, line 1: columns command, mean",
+        "all/a.jsonl: 2 rows of it read already and left out",
+        "all.html: 4 cells of 4 files",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let assert = t2r(dir.path(), &["report", "all/[ab].csv", "-o", "ab.html"]).code(0);
+    assert_eq!(stderr(&assert), "ab.html: 4 cells of 2 files\n");
+    let of_lines = stdout(&t2r(dir.path(), &["report", "all/a.jsonl", "-o", "-"]).code(0));
+    let of_table = stdout(&t2r(dir.path(), &["report", "all/a.csv", "-o", "-"]).code(0));
+    assert_eq!(of_lines, of_table);
+    let text = stderr(&t2r(dir.path(), &["report", "all/*.csv", "-o", "x.html"]).code(1));
+    assert!(text.contains("all/other.csv, line 1"), "a pattern names its files: {text}");
 }
 
 #[test]

@@ -73,18 +73,23 @@ fn every_command_of_the_pages_is_run() {
     let mut count = 0;
     for (name, text) in pages() {
         let lines: Vec<&str> = text.lines().collect();
-        for fence in (0..lines.len()).filter(|i| lines[*i].starts_with("```console")) {
+        let fences = |of| (0..lines.len()).filter(|i| lines[*i].starts_with(of)).collect::<Vec<usize>>();
+        let marker =
+            |fence: usize| lines[..fence].iter().rev().find(|l| !l.trim().is_empty()).copied().unwrap_or_default();
+        for fence in fences("```yaml") {
+            assert_eq!(marker(fence), "<!-- ci:workflow -->", "{name}:{}: the marker above", fence + 1);
+        }
+        for fence in fences("```console") {
             count += 1;
-            let marker = lines[..fence].iter().rev().find(|l| !l.trim().is_empty()).copied().unwrap_or_default();
             let known = ["<!-- ci:run -->", "<!-- ci:test -->", "<!-- ci:dry-run -->"];
-            assert!(known.contains(&marker), "{name}:{}: no marker above, expected one of {known:?}", fence + 1);
+            assert!(known.contains(&marker(fence)), "{name}:{}: no marker above, expected one of {known:?}", fence + 1);
             let first = lines[fence + 1];
             assert!(first.starts_with("$ "), "{name}:{}: a command begins with '$ ', got '{first}'", fence + 2);
         }
     }
     assert!(count > 6, "the pages show how to use the program");
     let ci = read(&root().join(".ci/run"));
-    for marker in ["ci:run", "ci:test", "ci:dry-run"] {
+    for marker in ["ci:run", "ci:test", "ci:dry-run", "ci:workflow"] {
         assert!(ci.contains(marker), ".ci/run does not look for {marker}");
     }
 }

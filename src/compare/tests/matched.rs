@@ -19,7 +19,7 @@ fn three_launches_a_side_show_a_fifth_and_its_interval_holds_it() {
     let back = compared(&candidate, &base);
     assert_eq!(back.cells[0].verdict, Verdict::Faster);
     assert!((back.cells[0].ratio.expect("a ratio").ratio - 1.25).abs() < 1e-9);
-    assert_eq!(c.means.iter().map(|m| m.variant.as_str()).collect::<Vec<_>>(), ["softmax", "t2r m=32"]);
+    assert_eq!(c.means.iter().map(|m| m.key.variant(true)).collect::<Vec<_>>(), ["softmax", "t2r m=32"]);
     assert!((c.means[0].ratio.ratio - 0.8).abs() < 1e-9);
     assert_eq!(c.spreads.len(), 1);
     // The jitter is 0, +1, −1 %: a standard deviation of 1 %.

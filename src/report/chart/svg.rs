@@ -17,7 +17,8 @@ const WIDTH: u32 = 560;
 const HEIGHT: u32 = 340;
 /// Height of a label with the air above it.
 const LABEL_GAP: f64 = 16.0;
-/// Width of a character of a label, on the safe side.
+/// Width of a character of a label on the safe side: of the name, which is bold, and of what stands behind it.
+const NAME_CHARACTER: f64 = 8.2;
 const LABEL_CHARACTER: f64 = 7.2;
 /// Height of title and subtitle above a chart that stands alone.
 const HEAD: u32 = 52;
@@ -103,9 +104,11 @@ fn body(chart: &Chart) -> anyhow::Result<Option<Body>> {
 
 /// The room that texts on both sides need.
 fn room(chart: &Chart, y: &Span) -> Room {
-    let characters = |l: &Line| l.ending.as_ref().map_or(0, |e| shown(&l.name).chars().count() + e.chars().count());
-    let longest = chart.lines.iter().map(characters).max().unwrap_or(0);
-    let right = if longest == 0 { 16 } else { (LABEL_CHARACTER * longest as f64) as u32 + 26 };
+    let width = |l: &Line| {
+        let (name, ending) = (shown(&l.name).chars().count(), l.ending.as_ref()?.chars().count());
+        Some(NAME_CHARACTER * name as f64 + LABEL_CHARACTER * ending as f64)
+    };
+    let right = chart.lines.iter().filter_map(width).reduce(f64::max).map_or(16, |longest| longest as u32 + 26);
     let tick = y.ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
     let labels = chart.lines.iter().filter(|l| l.ending.is_some()).count();
     let height = HEIGHT.max(80 + (LABEL_GAP * labels as f64) as u32);

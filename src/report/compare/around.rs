@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     super::{Format, Listing, numbers::three},
     cells::ratio,
+    wording::Names,
 };
 use crate::{
     compare::{Comparison, Trend},
@@ -18,9 +19,9 @@ pub(super) fn means(c: &Comparison) -> Listing {
     for m in &c.means {
         let interval = m.ratio.interval;
         list.push(vec![
-            m.workload.clone().into(),
-            m.variant.clone().into(),
-            m.implementation.clone().into(),
+            m.key.get("workload").into(),
+            m.key.variant(true).into(),
+            m.key.get("implementation").into(),
             m.cells.into(),
             m.ratio.ratio.into(),
             interval.map(|i| i.0).into(),
@@ -32,10 +33,16 @@ pub(super) fn means(c: &Comparison) -> Listing {
 
 /// Means as people read them.
 pub(super) fn means_for_people(c: &Comparison) -> Listing {
+    let names = Names::of(c);
     let mut list = Listing::new(&["workload", "variant", "implementation", "cells", "×"]);
     for m in &c.means {
-        let texts = [&m.workload, &m.variant, &m.implementation].map(|t| Value::from(t.clone()));
-        list.push(texts.into_iter().chain([m.cells.into(), ratio(&m.ratio).into()]).collect());
+        list.push(vec![
+            m.key.get("workload").into(),
+            names.variant(&m.key).into(),
+            m.key.get("implementation").into(),
+            m.cells.into(),
+            ratio(&m.ratio).into(),
+        ]);
     }
     list
 }
@@ -74,7 +81,7 @@ pub(super) fn trends(c: &Comparison) -> Listing {
         list.push(vec![
             side.into(),
             trend.key.get("workload").into(),
-            trend.key.variant().into(),
+            trend.key.variant(true).into(),
             trend.key.get("implementation").into(),
             trend.key.number("batch_size").into(),
             word,
@@ -106,12 +113,18 @@ pub(super) fn trends_for_people(c: &Comparison) -> Listing {
         "time per token grows as, base",
         "candidate",
     ]);
+    let names = Names::of(c);
+    // Columns across which a cell was compared; a trend has the same counterpart as its cells.
+    let mut across: Vec<&str> = c.cells.iter().flat_map(|cell| &cell.across).map(|(column, _)| *column).collect();
+    across.sort_unstable();
+    across.dedup();
     for base in &c.base_trends {
-        let name = |t: &Trend| t.key.without(&["n_threads", "device_kind"]);
-        let other = c.candidate_trends.iter().find(|t| name(t) == name(base));
+        let same = |t: &&Trend| t.key == base.key;
+        let alike = |t: &&Trend| t.key.without(&across) == base.key.without(&across);
+        let other = c.candidate_trends.iter().find(same).or_else(|| c.candidate_trends.iter().find(alike));
         list.push(vec![
             base.key.get("workload").into(),
-            base.key.variant().into(),
+            names.variant(&base.key).into(),
             base.key.get("implementation").into(),
             base.key.number("batch_size").into(),
             passing(base).into(),

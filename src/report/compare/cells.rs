@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
-use super::super::{
-    Listing,
-    numbers::{three, time},
+use super::{
+    super::{
+        Listing,
+        numbers::{three, time},
+    },
+    wording::{Names, across, detail, verdict},
 };
 use crate::{
     compare::{CellComparison, CellKey, Comparison, Measured, Needs, Ratio, Verdict},
@@ -12,7 +15,7 @@ use crate::{
 };
 
 /// Columns of the flat list behind the names of the sides and the key.
-const METRICS: [&str; 15] = [
+const METRICS: [&str; 16] = [
     "base_ns",
     "candidate_ns",
     "ratio",
@@ -21,6 +24,7 @@ const METRICS: [&str; 15] = [
     "p_holm",
     "verdict",
     "verdict_detail",
+    "across",
     "more_launches",
     "more_rounds",
     "base_launches",
@@ -71,7 +75,8 @@ fn metrics(cell: &CellComparison) -> Vec<Value> {
         interval.map(|i| i.1).into(),
         cell.p_holm.into(),
         cell.verdict.word().into(),
-        detail(&cell.verdict).into(),
+        detail(cell).into(),
+        across(cell).into(),
         launches.into(),
         rounds.into(),
         cell.base.map(|m| m.launches).into(),
@@ -82,16 +87,6 @@ fn metrics(cell: &CellComparison) -> Vec<Value> {
     ]
 }
 
-/// What there is to say beyond the word.
-fn detail(verdict: &Verdict) -> Option<String> {
-    match verdict {
-        Verdict::Unclear(needs) => Some(needs.advice()),
-        Verdict::Incomparable(why) => Some(why.clone()),
-        Verdict::Missing(side) => Some(format!("not in the {side}")),
-        Verdict::Faster | Verdict::Slower | Verdict::Same => None,
-    }
-}
-
 /// `1.25× [1.19, 1.31]`.
 pub(super) fn ratio(ratio: &Ratio) -> String {
     let interval = ratio.interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", three(l), three(h)));
@@ -100,6 +95,10 @@ pub(super) fn ratio(ratio: &Ratio) -> String {
 
 /// A table per workload, batch and shape, with its title.
 pub(super) fn tables(c: &Comparison) -> Vec<(String, Listing)> {
+    let names = Names::of(c);
+    let has_across = c.cells.iter().any(|cell| !cell.across.is_empty());
+    let columns = ["variant", "implementation", "seq_len", "candidate has", "base", "candidate", "×", "verdict"];
+    let columns: Vec<&str> = columns.into_iter().filter(|c| has_across || *c != "candidate has").collect();
     let mut tables: Vec<(CellKey, String, Listing)> = Vec::new();
     for cell in &c.cells {
         let company = cell.key.without(&[
@@ -111,21 +110,23 @@ pub(super) fn tables(c: &Comparison) -> Vec<(String, Listing)> {
             "cross_feature_dim",
         ]);
         let at = tables.iter().position(|(key, ..)| *key == company).unwrap_or_else(|| {
-            let columns = ["variant", "implementation", "seq_len", "base", "candidate", "×", "verdict"];
             tables.push((company.clone(), title(&cell.key), Listing::new(&columns)));
             tables.len() - 1
         });
         let measured = |m: &Option<Measured>| m.as_ref().map(|m| time(m.ns));
-        let detail = detail(&cell.verdict).map_or_else(String::new, |d| format!(": {d}"));
-        tables[at].2.push(vec![
-            cell.key.variant().into(),
+        let mut row: Vec<Value> = vec![
+            names.variant(&cell.key).into(),
             cell.key.get("implementation").into(),
             cell.key.number("seq_len").into(),
+        ];
+        row.extend(has_across.then(|| across(cell).into()));
+        row.extend::<[Value; 4]>([
             measured(&cell.base).into(),
             measured(&cell.candidate).into(),
             cell.ratio.as_ref().map(ratio).into(),
-            format!("{}{detail}", cell.verdict.word()).into(),
+            verdict(cell).into(),
         ]);
+        tables[at].2.push(row);
     }
     tables.into_iter().map(|(_, title, listing)| (title, listing)).collect()
 }
@@ -145,6 +146,7 @@ fn title(key: &CellKey) -> String {
 
 /// Ratios per unit of what the machines have; nothing where both have as much of everything.
 pub(super) fn normalised(c: &Comparison) -> Listing {
+    let names = Names::of(c);
     let mut list =
         Listing::new(&["variant", "workload", "batch_size", "seq_len", "×", "per core", "per GB/s", "per GFLOP/s"]);
     let shown = |v: Option<f64>| v.map(|v| format!("{}×", three(v)));
@@ -153,7 +155,7 @@ pub(super) fn normalised(c: &Comparison) -> Listing {
         let Some(plain) = cell.ratio else { continue };
         let n = cell.normalised;
         list.push(vec![
-            cell.key.variant().into(),
+            names.variant(&cell.key).into(),
             cell.key.get("workload").into(),
             cell.key.number("batch_size").into(),
             cell.key.number("seq_len").into(),

@@ -1,6 +1,9 @@
 //! A gate's lines: all of them for programs, those that did not pass for people.
 
-use super::super::{Format, Listing, numbers::three};
+use super::{
+    super::{Format, Listing, numbers::three},
+    wording::Names,
+};
 use crate::compare::{GateLine, Outcome};
 
 /// Every line.
@@ -25,7 +28,7 @@ pub(super) fn listing(lines: &[GateLine]) -> Listing {
         let pct = |share: Option<f64>| share.map(|s| 100.0 * s);
         list.push(vec![
             line.key.get("workload").into(),
-            line.key.variant().into(),
+            line.key.variant(true).into(),
             line.key.get("implementation").into(),
             line.key.number("batch_size").into(),
             line.key.number("seq_len").into(),
@@ -59,6 +62,7 @@ pub(super) fn render(lines: &[GateLine], format: Format) -> anyhow::Result<Strin
     let mut out = format!("{verdict}: {} failed, {} unclear, {} passed\n", of("failed"), of("unclear"), of("passed"));
     let columns = ["outcome", "workload", "variant", "batch_size", "seq_len", "change", "why"];
     let mut list = Listing::new(&columns);
+    let names = Names::among(lines.iter().map(|l| &l.key));
     for word in ["failed", "unclear"] {
         for line in lines.iter().filter(|l| outcome(l).0 == word) {
             let (_, why) = outcome(line);
@@ -72,7 +76,7 @@ pub(super) fn render(lines: &[GateLine], format: Format) -> anyhow::Result<Strin
             list.push(vec![
                 word.into(),
                 line.key.get("workload").into(),
-                line.key.variant().into(),
+                names.variant(&line.key).into(),
                 line.key.number("batch_size").into(),
                 line.key.number("seq_len").into(),
                 change.into(),

@@ -6,16 +6,16 @@ use maud::{Markup, html};
 
 use super::{
     super::{
+        compare::{Names, across, tally, verdict},
         look::Look,
         material::{CellsFrom, Material},
         numbers::{thousands, three, time},
-        text::{clean, plural},
+        text::clean,
     },
     figure::tag,
 };
 use crate::compare::{
-    CellComparison, Comparison, Measured, Needs, Options, Ratio, Refused, Side, Sides, Spreads, VariantMean, Verdict,
-    compare,
+    CellComparison, Comparison, Measured, Options, Ratio, Refused, Side, Sides, Spreads, VariantMean, compare,
 };
 
 /// A run beside the first.
@@ -64,22 +64,21 @@ fn shared<'a>(base: &'a Side, candidate: &'a Side, column: &str) -> BTreeSet<&'a
     of(base).intersection(&of(candidate)).copied().collect()
 }
 
-/// The section; nothing where there is nothing to compare.
-pub(super) fn comparisons(material: &Material) -> Markup {
+/// The section; `None` where there is nothing to compare.
+pub(super) fn comparisons(material: &Material) -> Option<Markup> {
     let all = beside(material);
-    html! {
-        @if !all.is_empty() {
-            section id="comparison" {
-                h2 { "Runs side by side" }
-                p class="note" {
-                    "× is time of the base over time of the candidate: above 1 the candidate is faster. Brackets hold the "
-                    "95 % interval of a ratio alone; verdicts hold together, at most one comparison in twenty claims anything "
-                    "false. " code { "t2r compare" } " says more."
-                }
-                @for beside in &all { (one(beside)) }
+    let section = html! {
+        section id="comparison" {
+            h2 { "Runs side by side" }
+            p class="note" {
+                "× is time of the base over time of the candidate: above 1 the candidate is faster. Brackets hold the "
+                "95 % interval of a ratio alone; verdicts hold together, at most one comparison in twenty claims anything "
+                "false. " code { "t2r compare" } " says more."
             }
+            @for beside in &all { (one(beside)) }
         }
-    }
+    };
+    (!all.is_empty()).then_some(section)
 }
 
 fn one(beside: &Beside) -> Markup {
@@ -91,25 +90,18 @@ fn one(beside: &Beside) -> Markup {
             }
             Beside::Compared(c) => {
                 h3 { (clean(&c.candidate)) " against " (clean(&c.base)) }
-                p { (counts(c)) }
+                p { (tally(c)) "." }
                 @for objection in &c.fairness.objections { p class="objection" { (clean(objection)) } }
-                (means(c))
-                (cells(c))
+                @let names = Names::of(c);
+                (means(c, &names))
+                (cells(c, &names))
             }
         }
     }
 }
 
-fn counts(c: &Comparison) -> String {
-    let words = ["faster", "slower", "same", "unclear", "incomparable", "missing"];
-    let counted = words.iter().map(|word| (c.count(word), word)).filter(|(n, _)| *n > 0);
-    let counted: Vec<String> = counted.map(|(n, word)| format!("{n} {word}")).collect();
-    format!("{}: {}.", plural(c.cells.len(), "cell"), counted.join(", "))
-}
-
 fn variant(name: &str) -> Markup {
-    let base = name.split([' ', ':']).next().unwrap_or(name);
-    tag(&clean(name), Look::of(base, 0))
+    tag(&clean(name), Look::of(name, 0))
 }
 
 fn ratio(ratio: &Ratio) -> Markup {
@@ -119,7 +111,7 @@ fn ratio(ratio: &Ratio) -> Markup {
     }
 }
 
-fn means(c: &Comparison) -> Markup {
+fn means(c: &Comparison, names: &Names) -> Markup {
     html! {
         @if !c.means.is_empty() {
             table {
@@ -128,22 +120,24 @@ fn means(c: &Comparison) -> Markup {
                     th scope="col" { "workload" } th scope="col" { "variant" } th scope="col" { "code" }
                     th scope="col" class="n" { "cells" } th scope="col" class="n" { "×" }
                 } }
-                tbody { @for m in &c.means { (mean(m)) } }
+                tbody { @for m in &c.means { (mean(m, names)) } }
             }
         }
     }
 }
 
-fn mean(m: &VariantMean) -> Markup {
+fn mean(m: &VariantMean, names: &Names) -> Markup {
     html! {
         tr {
-            th scope="row" { (clean(&m.workload)) } td { (variant(&m.variant)) } td { (clean(&m.implementation)) }
+            th scope="row" { (clean(m.key.get("workload"))) } td { (variant(&names.variant(&m.key))) }
+            td { (clean(m.key.get("implementation"))) }
             td class="n" { (m.cells) } td class="n" { (ratio(&m.ratio)) }
         }
     }
 }
 
-fn cells(c: &Comparison) -> Markup {
+fn cells(c: &Comparison, names: &Names) -> Markup {
+    let has_across = c.cells.iter().any(|cell| !cell.across.is_empty());
     html! {
         details {
             summary { "Cells" }
@@ -152,26 +146,27 @@ fn cells(c: &Comparison) -> Markup {
                     caption class="for-ears" { "Compared cells" }
                     thead { tr {
                         @for heading in ["variant", "workload", "code"] { th scope="col" aria-sort="none" { (heading) } }
-                        @for heading in ["batch", "length", "base", "candidate", "×", "× per core", "× per GB/s"] {
+                        @for heading in ["batch", "length", "base", "candidate", "×", "× per core", "× per GB/s", "× per GFLOP/s"] {
                             th scope="col" class="n" aria-sort="none" { (heading) }
                         }
+                        @if has_across { th scope="col" aria-sort="none" { "candidate has" } }
                         th scope="col" aria-sort="none" { "verdict" }
                     } }
-                    tbody { @for cell in &c.cells { (cell_row(cell)) } }
+                    tbody { @for cell in &c.cells { (cell_row(cell, names, has_across)) } }
                 }
             }
         }
     }
 }
 
-fn cell_row(cell: &CellComparison) -> Markup {
+fn cell_row(cell: &CellComparison, names: &Names, has_across: bool) -> Markup {
     let key = &cell.key;
     let (batch, length) = (key.number("batch_size"), key.number("seq_len"));
     let whole = |n: Option<u64>| n.map_or_else(String::new, |n| thousands(&n.to_string()));
     let measured = |m: &Option<Measured>| m.map(|m| m.ns);
     html! {
         tr {
-            th scope="row" { (variant(&key.variant())) } td { (clean(key.get("workload"))) } td { (clean(key.get("implementation"))) }
+            th scope="row" { (variant(&names.variant(key))) } td { (clean(key.get("workload"))) } td { (clean(key.get("implementation"))) }
             td class="n" data-column="batch_size" data-value=[batch] { (whole(batch)) }
             td class="n" data-column="seq_len" data-value=[length] { (whole(length)) }
             @for ns in [measured(&cell.base), measured(&cell.candidate)] {
@@ -180,24 +175,14 @@ fn cell_row(cell: &CellComparison) -> Markup {
             td class="n" data-column="ratio" data-value=[cell.ratio.map(|r| r.ratio)] {
                 @match &cell.ratio { Some(r) => { (ratio(r)) } None => { "–" } }
             }
-            @for normalised in [cell.normalised.per_core, cell.normalised.per_gb_per_s] {
+            @let n = cell.normalised;
+            @for normalised in [n.per_core, n.per_gb_per_s, n.per_gflops] {
                 td class="n" data-column="normalised" data-value=[normalised] {
                     (normalised.map_or_else(|| "–".to_owned(), |r| format!("{}×", three(r))))
                 }
             }
-            td class={ "verdict-" (cell.verdict.word()) } { (verdict(&cell.verdict)) }
+            @if has_across { td { (across(cell).as_deref().map_or_else(String::new, clean)) } }
+            td class={ "verdict-" (cell.verdict.word()) } { (clean(&verdict(cell))) }
         }
-    }
-}
-
-fn verdict(verdict: &Verdict) -> String {
-    let word = verdict.word();
-    match verdict {
-        Verdict::Unclear(Needs::Rounds(n)) => format!("{word}: {} more would do", plural(*n, "round")),
-        Verdict::Unclear(Needs::Launches(n)) => format!("{word}: {n} more launches would do"),
-        Verdict::Unclear(Needs::OutOfReach) => format!("{word}: too near to a border to tell"),
-        Verdict::Incomparable(why) => clean(&format!("{word}: {why}")),
-        Verdict::Missing(side) => format!("{word} in the {side}"),
-        Verdict::Faster | Verdict::Slower | Verdict::Same => word.to_owned(),
     }
 }

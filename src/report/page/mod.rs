@@ -28,6 +28,7 @@ const SCRIPT: &str = include_str!("page.js");
 pub fn render_page(material: &Material, build: &Build) -> anyhow::Result<String> {
     let sections = sections(material);
     let figures = sections.iter().enumerate().map(section).collect::<anyhow::Result<Vec<Markup>>>()?;
+    let comparison = comparison::comparisons(material);
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -38,12 +39,12 @@ pub fn render_page(material: &Material, build: &Build) -> anyhow::Result<String>
                     p class="kicker" { "t2r report" }
                     h1 { "Softmax and linear attention, measured" }
                     p class="about" { (about(material)) }
-                    (contents(&sections, material))
+                    (contents(&sections, material, comparison.is_some()))
                 }
                 main {
                     (answers::answers(material))
                     @for figures in &figures { (figures) }
-                    (comparison::comparisons(material))
+                    @if let Some(comparison) = &comparison { (comparison) }
                     (machines::machines(material))
                     (trust::trust(material))
                     (cells::cells(material))
@@ -101,14 +102,20 @@ fn about(material: &Material) -> String {
     parts.join(" · ")
 }
 
-fn contents(sections: &[Section], material: &Material) -> Markup {
+fn contents(sections: &[Section], material: &Material, is_compared: bool) -> Markup {
+    let is_alone = |name: &str| sections.iter().filter(|s| short(&s.title) == name).count() == 1;
+    let name = |title: &str| {
+        let name = short(title);
+        if is_alone(&name) { name } else { text::clean(&title.replace(" · ", ", ")) }
+    };
     html! {
         nav aria-label="Contents" {
             ul {
                 li { a href="#answer" { "Answer" } }
                 @for (i, section) in sections.iter().enumerate() {
-                    li { a href={ "#section-" (i + 1) } { (short(&section.title)) } }
+                    li { a href={ "#section-" (i + 1) } { (name(&section.title)) } }
                 }
+                @if is_compared { li { a href="#comparison" { "Runs side by side" } } }
                 @if !material.cells.is_empty() {
                     li { a href="#machines" { "Machines" } }
                     li { a href="#trust" { "Trust" } }

@@ -3,7 +3,7 @@
 use super::{super::numbers::three, Table, name_among};
 use crate::{
     spec::Workload,
-    stats::{Crossover, Series, crossover, scaling_exponent},
+    stats::{self, Crossover, crossover, scaling_exponent},
     store::Row,
 };
 
@@ -13,18 +13,14 @@ struct Curve {
     is_softmax: bool,
     is_linear: bool,
     implementation: String,
-    points: Vec<(usize, Vec<Option<f64>>)>,
+    times: stats::Curve,
 }
 
 impl Curve {
-    fn series(&self) -> Vec<Series<'_>> {
-        self.points.iter().map(|(seq_len, rounds)| Series { seq_len: *seq_len, rounds }).collect()
-    }
-
     /// Where it passes softmax of the same implementation; `None` for what is not linear.
     fn passes(&self, all: &[Self]) -> Option<Crossover> {
         let base = all.iter().find(|c| c.is_softmax && c.implementation == self.implementation)?;
-        crossover(&base.series(), &self.series()).filter(|_| self.is_linear && self.points.len() > 1)
+        crossover(&base.times, &self.times).filter(|_| self.is_linear && self.times.has_extent())
     }
 }
 
@@ -44,9 +40,9 @@ pub(super) fn render(table: &Table<'_>) -> String {
         _ => "per step",
     });
     let mut out = String::new();
-    for curve in curves.iter().filter(|c| c.points.len() > 1) {
+    for curve in curves.iter().filter(|c| c.times.has_extent()) {
         let passes = curve.passes(&curves).map(|c| format!("{} {of}", passing(&c, curve)));
-        let grows = scaling_exponent(&curve.series()).map(|s| {
+        let grows = scaling_exponent(&curve.times).map(|s| {
             let interval = s.interval.map_or_else(String::new, |(low, high)| format!(" [{low:.2}, {high:.2}]"));
             format!("time per token grows as seq_len^{:.2}{interval}", s.exponent)
         });
@@ -59,14 +55,14 @@ pub(super) fn render(table: &Table<'_>) -> String {
 }
 
 fn passing(crossover: &Crossover, curve: &Curve) -> String {
-    let lengths = || curve.points.iter().map(|(len, _)| *len);
+    let (shortest, longest) = curve.times.range().unwrap_or_default();
     match crossover {
         Crossover::At { length, interval } => {
             let interval = interval.map_or_else(String::new, |(l, h)| format!(" [{}, {}]", three(l), three(h)));
             format!("passes softmax at {} tokens{interval}", three(*length))
         }
-        Crossover::NoneInRange => format!("does not pass softmax up to {} tokens", lengths().max().unwrap_or(0)),
-        Crossover::AlwaysFaster => format!("faster than softmax from {} tokens on", lengths().min().unwrap_or(0)),
+        Crossover::NoneInRange => format!("does not pass softmax up to {longest} tokens"),
+        Crossover::AlwaysFaster => format!("faster than softmax from {shortest} tokens on"),
     }
 }
 
@@ -80,19 +76,17 @@ fn curves(rows: &[&Row]) -> Vec<Curve> {
             continue;
         }
         let name = name_among(row, rows);
-        match curves.iter_mut().find(|c| c.name == name) {
-            Some(curve) => curve.points.push((seq_len, rounds)),
-            None => curves.push(Curve {
+        let at = curves.iter().position(|c| c.name == name).unwrap_or_else(|| {
+            curves.push(Curve {
                 name,
                 is_softmax: row.variant == "softmax",
                 is_linear: row.feature_dim.is_some(),
                 implementation: row.implementation.clone(),
-                points: vec![(seq_len, rounds)],
-            }),
-        }
-    }
-    for curve in &mut curves {
-        curve.points.sort_by_key(|(len, _)| *len);
+                times: stats::Curve::default(),
+            });
+            curves.len() - 1
+        });
+        curves[at].times.add(seq_len, rounds);
     }
     curves
 }
@@ -100,7 +94,7 @@ fn curves(rows: &[&Row]) -> Vec<Curve> {
 /// The rounds' times per token of one sequence.
 #[must_use]
 pub fn per_token(row: &Row) -> Vec<Option<f64>> {
-    let takes_sequences = row.workload.parse::<Workload>().is_ok_and(Workload::takes_sequences);
-    let tokens = if takes_sequences { row.seq_len.max(1) as f64 } else { 1.0 };
+    let seq_len = usize::try_from(row.seq_len).unwrap_or(usize::MAX);
+    let tokens = row.workload.parse::<Workload>().map_or(1, |w| w.tokens_per_call(seq_len)).max(1) as f64;
     row.figures().into_iter().map(|ns| (ns > 0.0).then_some(ns / tokens)).collect()
 }
