@@ -68,13 +68,16 @@ pub struct QualityRow {
     pub tokens_per_s: Option<f64>,
     /// Bytes of cache or state.
     pub state_bytes: Option<f64>,
+    /// Tokens of context at which these two hold.
+    pub seq_len: Option<f64>,
 }
 
 /// Measures of quality.
 const QUALITY_COLUMNS: [&str; 3] = ["perplexity", "bleu", "accuracy"];
 
-/// Columns that say which of several models of a variant a row is about.
-const DETAIL_COLUMNS: [&str; 6] = ["variant_params", "arm", "start", "recipe", "feature_dim", "seed"];
+/// Columns that say which of several models of a variant a row is about. A label has the seed in it.
+const DETAIL_COLUMNS: [&str; 8] =
+    ["cross_variant", "variant_params", "label", "arm", "start", "recipe", "feature_dim", "seed"];
 
 /// Says what a file is.
 ///
@@ -143,7 +146,10 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             Ok(None)
         };
         let details = DETAIL_COLUMNS.iter().filter_map(|c| Some((*c, reading.text(line, c)?)));
-        let named = details.filter(|(_, text)| !text.is_empty()).map(|(column, text)| match column {
+        let has_label = reading.text(line, "label").is_some_and(|text| !text.is_empty());
+        let said = details.filter(|(column, text)| !(text.is_empty() || (has_label && *column == "seed")));
+        let named = said.map(|(column, text)| match column {
+            "cross_variant" => format!("× {text}"),
             "feature_dim" => format!("m={text}"),
             "seed" => format!("seed {text}"),
             _ => text.to_owned(),
@@ -156,6 +162,7 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             accuracy: reading.number(line, "accuracy")?,
             tokens_per_s: first_of(&["decode_tokens_per_s", "tokens_per_s"])?,
             state_bytes: first_of(&["state_bytes_measured", "state_bytes", "state_bytes_pred"])?,
+            seq_len: reading.number(line, "seq_len")?,
         })
     };
     Ok(QualityTable { rows: reading.lines.iter().map(row).collect::<Result<_, ReadError>>()? })
@@ -248,6 +255,9 @@ mod tests {
         assert_eq!((rows[0].variant.as_str(), rows[0].detail.as_str()), ("t2r", "converted seed 1"));
         assert_eq!((rows[0].perplexity, rows[0].tokens_per_s), (Some(30.5), Some(1200.0)));
         assert_eq!((rows[1].perplexity, rows[1].tokens_per_s), (None, None));
+        let text = "variant,cross_variant,label,seed,bleu\nt2r,elu,\"converted, seed 1\",1,30.5\n";
+        let rows = parse_quality("q.csv", text.as_bytes()).expect("qualities").rows;
+        assert_eq!(rows[0].detail, "× elu converted, seed 1");
     }
 
     #[test]
