@@ -35,6 +35,16 @@ pub(super) fn reset_peak(device: &Device) {
     let _ = device;
 }
 
+/// Bytes in use now, and all that there are.
+#[must_use]
+pub fn memory_in_use(device: &Device) -> Option<(u64, u64)> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => Some((pool::in_use(cuda)?, facts(device).memory_bytes?)),
+        _ => None,
+    }
+}
+
 /// Most bytes in use since [`reset_peak`].
 pub(super) fn peak_bytes(device: &Device) -> Option<u64> {
     match device {
@@ -56,6 +66,7 @@ mod pool {
     };
 
     const HIGH: CUmemPool_attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+    const NOW: CUmemPool_attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT;
 
     fn of(cuda: &CudaDevice) -> Option<CUmemoryPool> {
         let stream = cuda.cuda_stream();
@@ -64,9 +75,17 @@ mod pool {
     }
 
     pub(super) fn high(cuda: &CudaDevice) -> Option<u64> {
+        read(cuda, HIGH)
+    }
+
+    pub(super) fn in_use(cuda: &CudaDevice) -> Option<u64> {
+        read(cuda, NOW)
+    }
+
+    fn read(cuda: &CudaDevice, attribute: CUmemPool_attribute) -> Option<u64> {
         let mut bytes = 0u64;
-        // SAFETY: the attribute's value is one 64-bit number, which `bytes` is.
-        unsafe { mem_pool::get_attribute(of(cuda)?, HIGH, (&raw mut bytes).cast()) }.ok().map(|()| bytes)
+        // SAFETY: the value of both attributes is one 64-bit number, which `bytes` is.
+        unsafe { mem_pool::get_attribute(of(cuda)?, attribute, (&raw mut bytes).cast()) }.ok().map(|()| bytes)
     }
 
     pub(super) fn reset_high(cuda: &CudaDevice) {

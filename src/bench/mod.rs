@@ -18,7 +18,7 @@ use std::{path::PathBuf, sync::Arc};
 use candle_core::Device;
 
 pub use device::{DeviceInfo, OpenDevice, devices, open};
-pub use gpu::{GpuFacts, facts};
+pub use gpu::{GpuFacts, facts, memory_in_use};
 
 use crate::{
     attention::{Heads, Resolved},

@@ -66,9 +66,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         what: ListWhat,
     },
-    /// Show results in the dashboard; nothing is measured, and no device is needed.
+    /// Show results or the log of a training in the dashboard; nothing is measured, and no device is needed.
     View {
-        /// CSV files of results; the first is shown, the others are laid over it.
+        /// Files of cells (the first is shown, the others are laid over it), of quality, and training logs.
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },

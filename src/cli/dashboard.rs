@@ -9,6 +9,7 @@ use std::{
     time::SystemTime,
 };
 
+use candle_core::Device;
 use clap::ColorChoice;
 
 use super::{
@@ -21,13 +22,14 @@ use super::{
 };
 use crate::{
     attention::variants,
-    bench::{Bench, devices, open as open_device},
+    bench::{Bench, devices, memory_in_use, open as open_device},
     measure::{Build, MeasuredLimits, ObserverCost},
     report::render_summary,
     spec::CellId,
-    sweep::{AssumedRates, Event, Executor, Plan, Prediction, Sink, profile},
+    sweep::{AssumedRates, Event, Executor, Outcome, Plan, Prediction, Sink, profile},
     tui::{
-        self, Begun, Choices, ColourWish, Ended, Facts, Host, Left, Opening, Order, Outlook, Relay, Theme, Unfinished,
+        self, Begun, Choices, ColourWish, Ended, Facts, Host, Left, Opening, Order, Outlook, Relay, Shows, Theme,
+        Unfinished,
     },
 };
 
@@ -41,7 +43,7 @@ pub(super) fn is_wanted(args: &RunArgs, talk: Talk) -> Answer<bool> {
         return Err(Failure::Usage("--tui: data goes to stdout, which the dashboard needs; give a file".into()));
     }
     if args.tui {
-        return has_terminal().map(|()| true).map_err(|why| Failure::Usage(format!("--tui: {why}")));
+        return must_have_terminal().map(|()| true);
     }
     // Parts of a run, and what is held against another, are for scripts.
     let is_part =
@@ -65,6 +67,11 @@ fn is_ci() -> bool {
     env::var("CI").is_ok_and(|v| !v.is_empty() && v != "0" && !v.eq_ignore_ascii_case("false"))
 }
 
+/// Refuses `--tui` where there is no terminal.
+pub(super) fn must_have_terminal() -> Answer<()> {
+    has_terminal().map_err(|why| Failure::Usage(format!("--tui: {why}")))
+}
+
 /// Opens the dashboard with these choices made.
 pub(super) fn open(args: &RunArgs, talk: Talk) -> Answer<Ending> {
     super::run::meta_json(&args.meta)?;
@@ -77,20 +84,59 @@ pub(super) fn open(args: &RunArgs, talk: Talk) -> Answer<Ending> {
     let choices = Choices { profile, overrides };
     // What cannot be planned at all is said before the screen is taken.
     setup::plan(&choices.profile, &choices.overrides)?;
-    show(Desk::new(args.clone()), choices, Vec::new(), talk)
+    show(Desk::new(args.clone()), choices, Shows::Setup, talk)
 }
 
 /// Shows files.
 pub(super) fn view(files: Vec<PathBuf>, talk: Talk) -> Answer<Ending> {
     has_terminal().map_err(|why| Failure::Usage(format!("view: {why}; `t2r` writes CSV for other programs")))?;
-    for file in &files {
-        crate::store::read_cells(file)?;
-    }
-    let choices = Choices { profile: profile::DEFAULT_PROFILE.to_owned(), ..Choices::default() };
-    show(Desk::new(RunArgs::default()), choices, files, talk)
+    let files = files.iter().map(|file| tui::read(file)).collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
+    show(Desk::new(RunArgs::default()), default_choices(), Shows::Files(files), talk)
 }
 
-fn show(desk: Desk, choices: Choices, files: Vec<PathBuf>, talk: Talk) -> Answer<Ending> {
+fn default_choices() -> Choices {
+    Choices { profile: profile::DEFAULT_PROFILE.to_owned(), ..Choices::default() }
+}
+
+/// What a training comes to: its answer, and how the command ends.
+type Trained = (String, Ending);
+
+/// Carries out a training while the dashboard shows it, until the user has left.
+pub(super) fn train(
+    n_threads: usize,
+    talk: Talk,
+    train: impl FnOnce(Rc<Relay>) -> Answer<Trained> + Send + 'static,
+) -> Answer<Trained> {
+    let result = Arc::new(Mutex::new(None));
+    let of_task = Arc::clone(&result);
+    let task = move |relay: Rc<Relay>| {
+        let trained = train(relay);
+        let outcome = |ending| Outcome { interrupted: ending == Ending::Interrupted, ..Outcome::default() };
+        let ended = match &trained {
+            Ok((_, ending)) => Ok(Ended { outcome: outcome(*ending), ..Ended::default() }),
+            Err(failure) => Err(anyhow::Error::msg(told(failure))),
+        };
+        *of_task.lock().unwrap_or_else(PoisonError::into_inner) = Some(trained);
+        ended
+    };
+    let desk = Desk {
+        threads: Mutex::new(Some(n_threads)),
+        training: Mutex::new(Some(Box::new(task))),
+        ..Desk::new(RunArgs::default())
+    };
+    let ending = show(desk, default_choices(), Shows::Training, talk)?;
+    let trained = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let unfinished = "the training did not come to an end; --resume goes on from its last state";
+    trained.unwrap_or_else(|| match ending {
+        Ending::Interrupted => {
+            say(unfinished);
+            Ok((String::new(), ending))
+        }
+        _ => Err(anyhow::Error::msg(unfinished).into()),
+    })
+}
+
+fn show(desk: Desk, choices: Choices, shows: Shows, talk: Talk) -> Answer<Ending> {
     stop::listen()?;
     let wish = match talk.color {
         ColorChoice::Auto => ColourWish::Auto,
@@ -98,8 +144,8 @@ fn show(desk: Desk, choices: Choices, files: Vec<PathBuf>, talk: Talk) -> Answer
         ColorChoice::Never => ColourWish::Never,
     };
     let theme = Theme::detect(wish, |name| env::var(name).ok());
-    let opening = Opening { choices, theme, files, on_signal: Box::new(stop::wake) };
-    let Left { rows, file, notice } = tui::open(Arc::new(desk), opening)?;
+    let opening = Opening { choices, theme, shows, on_signal: Box::new(stop::wake) };
+    let Left { rows, file, notice, failed, is_busy } = tui::open(Arc::new(desk), opening)?;
     if !rows.is_empty() {
         say(render_summary(&rows).trim_end());
     }
@@ -109,7 +155,10 @@ fn show(desk: Desk, choices: Choices, files: Vec<PathBuf>, talk: Talk) -> Answer
     if let Some(notice) = notice.filter(|_| stop::asked()) {
         say(&notice);
     }
-    Ok(if stop::asked() { Ending::Interrupted } else { Ending::Done })
+    if let Some(why) = failed {
+        return Err(anyhow::Error::msg(why).into());
+    }
+    Ok(if is_busy || stop::asked() { Ending::Interrupted } else { Ending::Done })
 }
 
 /// Where the dashboard's orders are carried out.
@@ -120,11 +169,19 @@ struct Desk {
     args: RunArgs,
     /// Threads, once they are fixed: pools are made once in a process.
     threads: Mutex<Option<usize>>,
+    /// What is done first in place of a sweep.
+    training: Mutex<Option<Training>>,
+    /// The device of the last run.
+    device: Mutex<Option<Device>>,
 }
+
+/// A training, to be carried out on the measuring thread.
+type Training = Box<dyn FnOnce(Rc<Relay>) -> anyhow::Result<Ended> + Send>;
 
 impl Desk {
     fn new(args: RunArgs) -> Self {
-        Self { first: Mutex::new(Some(args.clone())), args, threads: Mutex::default() }
+        let first = Mutex::new(Some(args.clone()));
+        Self { first, args, threads: Mutex::default(), training: Mutex::default(), device: Mutex::default() }
     }
 
     /// Fixes the number of threads, or says why it cannot be another one.
@@ -171,7 +228,7 @@ impl Desk {
 
 impl Host for Desk {
     fn outlook(&self, choices: &Choices) -> Result<Outlook, String> {
-        let planned = self.planned(choices, &[]).map_err(told)?;
+        let planned = self.planned(choices, &[]).map_err(|f| told(&f))?;
         let device = open_device(planned.device)?;
         let bench = Bench::new(device.device.clone(), None, Box::new(|| false));
         let budget = planned.plan.settings.memory_budget.unwrap_or_else(|| setup::memory_default(&device));
@@ -195,10 +252,15 @@ impl Host for Desk {
     }
 
     fn measure(&self, order: &Order, relay: Rc<Relay>) -> anyhow::Result<Ended> {
-        let planned = self.planned(&order.choices, &order.only).map_err(|f| anyhow::Error::msg(told(f)))?;
+        let training = self.training.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(training) = training {
+            return training(relay);
+        }
+        let planned = self.planned(&order.choices, &order.only).map_err(|f| anyhow::Error::msg(told(&f)))?;
         self.fix_threads(planned.n_threads).map_err(anyhow::Error::msg)?;
         let args = self.outputs(order, &planned.plan);
-        let setup = planned.open().map_err(|f| anyhow::Error::msg(told(f)))?;
+        let setup = planned.open().map_err(|f| anyhow::Error::msg(told(&f)))?;
+        *self.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.device.device.clone());
         let bench = setup.bench(None);
         let predictions = setup.plan.cells().map(|c| bench.predict(c).ok()).collect();
         let mut warnings = Vec::new();
@@ -221,7 +283,7 @@ impl Host for Desk {
             Watched { relay: Rc::clone(&relay), plan: Arc::new(setup.plan.clone()), predictions, cost: None };
         let measured = assembly::measure(&setup, &args, true, &wishes(&relay), &mut watched);
         drop(kept);
-        let Measured { outcome, warnings: more, .. } = measured.map_err(|f| anyhow::Error::msg(told(f)))?;
+        let Measured { outcome, warnings: more, .. } = measured.map_err(|f| anyhow::Error::msg(told(&f)))?;
         warnings.extend(more);
         Ok(Ended { outcome, warnings })
     }
@@ -234,6 +296,11 @@ impl Host for Desk {
             Err(_) => self.threads.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(wanted),
         };
         MeasuredLimits::measure(threads, &setup::machine())
+    }
+
+    fn gpu_memory(&self) -> Option<(u64, u64)> {
+        let device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        memory_in_use(device.as_ref()?)
     }
 
     fn facts(&self) -> Facts {
@@ -253,9 +320,9 @@ impl Host for Desk {
     }
 }
 
-fn told(failure: Failure) -> String {
+fn told(failure: &Failure) -> String {
     match failure {
-        Failure::Usage(text) => text,
+        Failure::Usage(text) => text.clone(),
         Failure::Refused(error) => error.to_string(),
         Failure::CouldNotRun(error) => format!("{error:#}"),
         Failure::Told(code) => format!("ended with code {code}"),

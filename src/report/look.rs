@@ -6,6 +6,10 @@ use crate::attention::variants;
 /// A colour as red, green and blue.
 pub type Rgb = (u8, u8, u8);
 
+/// Dots on and off along a line; all are on where the second is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dash(pub u16, pub u16);
+
 /// How a variant looks in charts and tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -13,8 +17,8 @@ pub struct Look {
     pub hue: usize,
     /// At its points.
     pub marker: char,
-    /// Dots on and off along its lines; all on where the second is 0.
-    pub dash: (u16, u16),
+    /// Of its lines.
+    pub dash: Dash,
 }
 
 /// Okabe and Ito's palette without its vermilion, since red is for what is wrong: on dark ground, and darkened for light
@@ -28,7 +32,7 @@ pub const HUES: [[Rgb; 2]; 6] = [
     [(140, 150, 255), (70, 70, 190)],
 ];
 const MARKERS: [char; 9] = ['◆', '▲', '■', '●', '▼', '○', '△', '□', '◇'];
-const DASHES: [(u16, u16); 4] = [(1, 0), (5, 2), (2, 2), (8, 3)];
+const DASHES: [Dash; 4] = [Dash(1, 0), Dash(5, 2), Dash(2, 2), Dash(8, 3)];
 
 impl Look {
     /// The look of a variant, whatever parameters and sizes stand behind its name. `nth` counts the lines that a chart has

@@ -67,12 +67,12 @@ pub struct QualityRow {
     pub bleu: Option<f64>,
     /// Accuracy, higher is better.
     pub accuracy: Option<f64>,
-    /// Tokens of context at which speed and state were measured.
-    pub seq_len: Option<f64>,
     /// Tokens per second of decoding.
     pub tokens_per_s: Option<f64>,
     /// Bytes of cache or state.
     pub state_bytes: Option<f64>,
+    /// Tokens of context at which these two hold.
+    pub seq_len: Option<f64>,
 }
 
 /// Measures of quality.
@@ -170,10 +170,10 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             detail: named.collect::<Vec<_>>().join(" "),
             perplexity: reading.number(line, "perplexity")?,
             bleu: reading.number(line, "bleu")?,
-            seq_len: reading.number(line, "seq_len")?,
             accuracy: reading.number(line, "accuracy")?,
             tokens_per_s: first_of(&["decode_tokens_per_s", "tokens_per_s"])?,
             state_bytes: first_of(&["state_bytes_measured", "state_bytes", "state_bytes_pred"])?,
+            seq_len: reading.number(line, "seq_len")?,
         })
     };
     Ok(QualityTable { rows: reading.lines.iter().map(row).collect::<Result<_, ReadError>>()? })

@@ -33,12 +33,21 @@ impl App {
             Action::MeasureLimits => return self.measure_limits(),
             Action::OpenFile => return Some(self.open_file()),
             Action::Filter => self.dialog = Some(Dialog::input(Purpose::Filter, &self.grid.filter.clone())),
+            Action::Turn => self.shows_training = !self.shows_training && !self.trainings.is_empty(),
             _ => return self.act_on_screen(action),
         }
         None
     }
 
     fn act_on_screen(&mut self, action: Action) -> Option<Effect> {
+        match (self.screen, action) {
+            (Screen::Tradeoff, Action::NextChart) => {
+                self.quality_at += 1;
+                return None;
+            }
+            (Screen::Live, _) if self.shows_training && self.trainings.act(action) => return None,
+            _ => {}
+        }
         if self.screen != Screen::Setup && self.selection.act(action, &self.sheets) {
             self.refresh_charts();
             return None;

@@ -1,15 +1,16 @@
 //! The dashboard's state, and how it changes. No terminal, no clock, no thread: messages in, effects out, so that every key and
 //! every run can be replayed.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 pub(crate) use super::message::{Effect, Export, Message, Phase};
 use super::{
     board::{Sheet, sheets},
-    compare::{Compare, Entry, Loaded, Picker},
-    dialog::{Ask, Dialog, Purpose},
+    compare::{Compare, Loaded},
+    dialog::{Ask, Dialog},
+    files::Opened,
     gauges::Gauges,
     grid::Grid,
     host::{Choices, Ended, Facts, Order},
@@ -19,6 +20,7 @@ use super::{
     selection::{Charts, Selection},
     setup::{FIELDS, Setup},
     theme::Theme,
+    training::Trainings,
 };
 use crate::{
     measure::{Build, Machine, MeasuredLimits},
@@ -52,11 +54,22 @@ pub struct App {
     /// Sheets and charts of the file that is laid over.
     pub(crate) overlay: Charts,
     pub(crate) overlay_sheet: Option<Sheet>,
+    pub(crate) trainings: Trainings,
+    /// Whether Live shows trainings rather than cells.
+    pub(crate) shows_training: bool,
+    /// Whether what goes is a training.
+    pub(crate) trains: bool,
     pub(crate) quality: Option<QualityFile>,
+    /// Which of the charts of quality is turned to.
+    pub(crate) quality_at: usize,
     pub(crate) limits: Option<MeasuredLimits>,
     pub(crate) measuring_limits: bool,
     /// Whether leaving was asked for while a run goes.
     pub(crate) leaving: bool,
+    /// Why the last run broke off or did not begin, if it did.
+    pub(crate) failed: Option<String>,
+    /// Whether rows or files are others than those that were compared last.
+    compare_is_stale: bool,
 }
 
 impl App {
@@ -83,10 +96,16 @@ impl App {
             compare: Compare::default(),
             overlay: Charts::default(),
             overlay_sheet: None,
+            trainings: Trainings::default(),
+            shows_training: false,
+            trains: false,
             quality: None,
+            quality_at: 0,
             limits: None,
             measuring_limits: false,
             leaving: false,
+            failed: None,
+            compare_is_stale: false,
         }
     }
 
@@ -101,7 +120,7 @@ impl App {
             variants: Vec::new(),
         };
         let mut app = Self::new(theme, facts, Choices::default());
-        app.opened(vec![Ok(Loaded { name: name.to_owned(), rows, note: String::new() })]);
+        app.opened(vec![Ok(Opened::Cells(Loaded { name: name.to_owned(), rows, note: String::new() }))]);
         app.notice = None;
         app
     }
@@ -109,6 +128,7 @@ impl App {
     /// Turns to a screen.
     pub fn go(&mut self, screen: Screen) {
         self.screen = screen;
+        self.compare_if_shown();
     }
 
     /// The rows at hand: those of the run, or of the first file.
@@ -155,6 +175,12 @@ impl App {
 
     /// Takes a message; says what is to be done outside.
     pub(crate) fn update(&mut self, message: Message) -> Option<Effect> {
+        let effect = self.take(message);
+        self.compare_if_shown();
+        effect
+    }
+
+    fn take(&mut self, message: Message) -> Option<Effect> {
         match message {
             Message::Key(event) => return self.key(&event),
             Message::Pasted(text) => return self.paste(&text),
@@ -167,10 +193,7 @@ impl App {
             Message::Events(events) => self.events(&events),
             Message::Ended(ended) => return self.end(ended),
             Message::Opened(files) => self.opened(files),
-            Message::Quality(file) => {
-                self.notice = Some(format!("{}: {} points", file.name, file.points.len()));
-                self.quality = Some(*file);
-            }
+            Message::News(news) => self.news(news),
             Message::Listed(dir, entries) => self.listed(dir, entries),
             Message::Exists(export, path) => self.dialog = Some(Dialog::Confirm(Ask::Overwrite(export, path))),
             Message::Wrote(result) => self.notice = Some(result.unwrap_or_else(|e| format!("not written: {e}"))),
@@ -262,13 +285,14 @@ impl App {
         self.setup.fixed_threads = begun.plan.cells().next().map(|c| c.n_threads);
         self.run = Some(LiveRun::new(begun, self.now));
         self.phase = Phase::Running { pausing: false };
-        self.screen = Screen::Live;
+        (self.screen, self.shows_training) = (Screen::Live, false);
         self.selection = Selection { batch: usize::MAX, linear: self.selection.linear, ..Selection::default() };
         self.refresh_rows();
     }
 
     fn events(&mut self, events: &[Event]) {
         let Some(run) = &mut self.run else { return };
+        run.now = self.now;
         let mut changed = false;
         for event in events {
             changed |= run.on_event(event);
@@ -299,7 +323,11 @@ impl App {
     }
 
     fn end(&mut self, ended: Result<Ended, String>) -> Option<Effect> {
-        let had_begun = self.run.as_ref().is_some_and(|r| r.outcome.is_some());
+        if std::mem::take(&mut self.trains) {
+            return self.end_training(ended);
+        }
+        let had_begun = self.phase != Phase::Starting;
+        self.failed = ended.as_ref().err().cloned();
         self.phase = if self.run.is_some() { Phase::Finished } else { Phase::Idle };
         match ended {
             Ok(ended) => {
@@ -322,36 +350,6 @@ impl App {
         self.leaving.then_some(Effect::Quit)
     }
 
-    fn opened(&mut self, files: Vec<Result<Loaded, String>>) {
-        for file in files {
-            match file {
-                Ok(file) => {
-                    self.notice = Some(format!("{}: {} rows{}", file.name, file.rows.len(), file.note));
-                    self.compare.files.push(file);
-                    self.compare.against = self.compare.files.len() - 1;
-                    self.compare.picker = None;
-                }
-                Err(error) => {
-                    if let Some(picker) = &mut self.compare.picker {
-                        picker.error = Some(error.clone());
-                    }
-                    self.notice = Some(error);
-                }
-            }
-        }
-        self.refresh_rows();
-    }
-
-    fn listed(&mut self, dir: PathBuf, entries: Result<Vec<Entry>, String>) {
-        self.compare.picker = Some(match entries {
-            Ok(entries) => Picker { dir, entries, at: 0, error: None },
-            Err(error) => {
-                let old = self.compare.picker.take().unwrap_or_default();
-                Picker { error: Some(error), ..old }
-            }
-        });
-    }
-
     /// After other rows came to be at hand.
     pub(crate) fn refresh_rows(&mut self) {
         self.sheets = sheets(self.rows());
@@ -368,47 +366,20 @@ impl App {
     /// After rows or what is chosen of them changed.
     pub(crate) fn refresh_charts(&mut self) {
         let mut grid = std::mem::take(&mut self.grid);
-        let mut compare = std::mem::take(&mut self.compare);
-        // A file that is itself at hand is compared with the others only.
-        let own = match &self.run {
-            Some(run) => run.rows.as_slice(),
-            None => compare.files.first().map_or([].as_slice(), |f| f.rows.as_slice()),
-        };
-        grid.refresh(own);
-        self.charts = Charts::of(&self.selection, &self.sheets, own);
-        match &self.run {
-            Some(run) => compare.refresh(&run.rows),
-            None => compare.refresh_among(),
-        }
-        (self.overlay, self.overlay_sheet) = overlay(&self.selection, &self.sheets, &compare);
+        grid.refresh(self.rows());
         self.grid = grid;
-        self.compare = compare;
+        self.charts = Charts::of(&self.selection, &self.sheets, self.rows());
+        self.compare.clamp(self.run.is_some());
+        self.compare_is_stale = true;
     }
 
-    /// The picker of files, where it is open.
-    fn picker_key(&mut self, event: &KeyEvent) -> Option<Effect> {
-        let mut picker = self.compare.picker.take()?;
-        let last = picker.entries.len().saturating_sub(1);
-        match event.code {
-            KeyCode::Esc | KeyCode::Char('q') => return None,
-            KeyCode::Up => picker.at = picker.at.saturating_sub(1),
-            KeyCode::Down => picker.at = (picker.at + 1).min(last),
-            KeyCode::PageUp => picker.at = picker.at.saturating_sub(10),
-            KeyCode::PageDown => picker.at = (picker.at + 10).min(last),
-            KeyCode::Enter => {
-                let chosen = picker.entries.get(picker.at).cloned();
-                self.compare.picker = Some(picker);
-                let entry = chosen?;
-                return Some(if entry.is_dir { Effect::List(entry.path) } else { Effect::Open(entry.path) });
-            }
-            KeyCode::Char('/') => {
-                let start = format!("{}/", picker.dir.display());
-                self.dialog = Some(Dialog::input(Purpose::Open, &start));
-            }
-            _ => {}
+    /// Compares anew where rows have changed and someone looks: many cells take a while.
+    fn compare_if_shown(&mut self) {
+        if self.screen != Screen::Compare || !std::mem::take(&mut self.compare_is_stale) {
+            return;
         }
-        self.compare.picker = Some(picker);
-        None
+        self.compare.refresh(self.run.as_ref().map(|run| run.rows.as_slice()));
+        (self.overlay, self.overlay_sheet) = overlay(&self.selection, &self.sheets, &self.compare);
     }
 
     /// Index of the setup's start line.

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{plot::Point, theme::Look};
+use super::plot::Point;
 use crate::{
-    report::{name_among, per_token, shape_title},
+    report::{Look, name_among, per_token, shape_title},
     stats::{self, Crossover, crossover, median, relative_half_width},
     store::{Row, interval_of},
 };

@@ -1,12 +1,12 @@
-//! The state of Compare: files laid over the rows at hand, cell by cell, and what differs between the machines. Knows rows and
-//! their intervals, not how they are drawn.
+//! The state of Compare: which file the rows at hand are held against, and what the comparison of both says. Knows files and
+//! cursors; what is claimed of a cell is [`crate::compare`]'s.
 
 use std::{collections::HashMap, path::PathBuf};
 
 use super::keys::Action;
 use crate::{
-    stats::median,
-    store::{Row, interval_of},
+    compare::{CellComparison, CellKey, Comparison, Options, Refused, Side, Sides, Spreads, compare},
+    store::Row,
 };
 
 /// A file that was read.
@@ -36,244 +36,212 @@ pub(crate) struct Picker {
     pub(crate) error: Option<String>,
 }
 
-/// What is said of a cell in two files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
-    /// The rows at hand are faster than the file.
-    Faster,
-    Slower,
-    /// The intervals meet: more rounds would tell, or there is no difference.
-    Unclear,
-    /// One side has no speed, or no interval.
-    Incomparable,
-    /// The file lacks the cell.
-    Missing,
-}
+/// Words of verdicts, in the order in which they matter.
+pub(crate) const VERDICTS: [&str; 6] = ["faster", "slower", "same", "unclear", "incomparable", "missing"];
 
-impl Verdict {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Faster => "faster",
-            Self::Slower => "slower",
-            Self::Unclear => "unclear",
-            Self::Incomparable => "incomparable",
-            Self::Missing => "missing",
-        }
-    }
-}
-
-/// A cell in both.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Pair {
-    /// Index among the rows at hand.
-    pub(crate) own: usize,
-    /// Index among the file's rows.
-    pub(crate) other: Option<usize>,
-    /// Time in the file over time at hand: above 1 the rows at hand are faster.
-    pub(crate) ratio: Option<f64>,
-    /// Bounds of that ratio that hold for whatever the two medians are within their intervals.
-    pub(crate) bounds: Option<(f64, f64)>,
-    pub(crate) verdict: Verdict,
-}
-
-/// A column in which the two machines or builds differ.
-pub(crate) type Difference = (&'static str, String, String);
+/// Key columns that may differ where the sides have no cell in common: another code, or another run of the same.
+const ACROSS: [&str; 4] = ["implementation", "device_kind", "n_threads", "seed"];
 
 /// The state of the screen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Compare {
     pub(crate) files: Vec<Loaded>,
-    /// Index of the file that the table is against.
+    /// Index of the file that the rows at hand are held against.
     pub(crate) against: usize,
     pub(crate) picker: Option<Picker>,
-    pub(crate) pairs: Vec<Pair>,
-    pub(crate) differences: Vec<Difference>,
-    pub(crate) at: usize,
-    /// Whether the cells are the same but for implementation, device, threads and seed.
+    /// What the comparison says, or why there is none; the base is the file.
+    pub(crate) result: Option<Result<Comparison, Refused>>,
+    /// Of each cell of the comparison, its row at hand.
+    pub(crate) own: Vec<Option<usize>>,
+    /// Whether the cells are the same but for [`ACROSS`].
     pub(crate) across: bool,
+    /// Cells of the comparison that are shown, in order.
+    pub(crate) order: Vec<usize>,
+    pub(crate) at: usize,
     pub(crate) by_verdict: bool,
     pub(crate) reverse: bool,
+    /// Whether what differs around the cells is shown in full, and from which line on.
+    pub(crate) around: bool,
+    pub(crate) scroll: usize,
 }
 
 impl Compare {
-    /// The file that the table is against.
+    /// The file that the rows at hand are held against.
     pub(crate) fn other(&self) -> Option<&Loaded> {
         self.files.get(self.against)
     }
 
-    /// Matches the rows of the first file, which are those at hand, with the others'.
-    pub(crate) fn refresh_among(&mut self) {
-        if self.files.len() < 2 {
-            (self.pairs, self.differences) = (Vec::new(), Vec::new());
-            return;
-        }
-        self.against = self.against.max(1);
-        let own = std::mem::take(&mut self.files[0].rows);
-        self.refresh(&own);
-        self.files[0].rows = own;
+    /// The comparison, where there is one.
+    pub(crate) fn comparison(&self) -> Option<&Comparison> {
+        self.result.as_ref()?.as_ref().ok()
     }
 
-    /// Matches the rows at hand with the file's.
-    pub(crate) fn refresh(&mut self, own: &[Row]) {
-        self.against = self.against.min(self.files.len().saturating_sub(1));
-        let Some(other) = self.files.get(self.against) else {
-            (self.pairs, self.differences) = (Vec::new(), Vec::new());
+    /// The cell under the cursor.
+    pub(crate) fn selected(&self) -> Option<&CellComparison> {
+        self.comparison()?.cells.get(*self.order.get(self.at)?)
+    }
+
+    /// Keeps within the files there are. Those at hand are the first file's where there is no run.
+    pub(crate) fn clamp(&mut self, has_run: bool) {
+        self.against = self.against.min(self.files.len().saturating_sub(1)).max(usize::from(!has_run));
+    }
+
+    /// Compares the rows of a run, or else those of the first file, with the other file's.
+    pub(crate) fn refresh(&mut self, run: Option<&[Row]>) {
+        let own = match (run, self.files.first()) {
+            (Some(rows), _) => Some(("here", rows)),
+            (None, Some(first)) => Some((first.name.as_str(), first.rows.as_slice())),
+            (None, None) => None,
+        };
+        let Some((own, file)) = own.zip(self.files.get(self.against)) else {
+            (self.result, self.across) = (None, false);
+            self.sort();
             return;
         };
-        let of = |key: fn(&Row) -> String| -> HashMap<String, usize> {
-            other.rows.iter().enumerate().map(|(i, r)| (key(r), i)).collect()
-        };
-        let mut key: fn(&Row) -> String = |row| row.cell_id.clone();
-        let mut places = of(key);
-        self.across = !own.iter().any(|row| places.contains_key(&row.cell_id));
-        if self.across {
-            // Another implementation, or another machine: the same cells but for that.
-            key = without_run;
-            places = of(key);
-        }
-        self.pairs = own
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| !row.status.is_empty())
-            .map(|(i, row)| pair(i, row, places.get(&key(row)).map(|o| (*o, &other.rows[*o]))))
-            .collect();
+        let (result, across) = compared((&file.name, &file.rows), own);
+        self.own = result.as_ref().map_or_else(|_| Vec::new(), |c| places(&c.cells, own.1));
+        (self.result, self.across) = (Some(result), across);
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        let cells = self.comparison().map_or(&[][..], |c| &c.cells);
+        let mut order: Vec<usize> = (0..cells.len()).collect();
         if self.by_verdict {
-            self.pairs.sort_by_key(|p| p.verdict);
+            order.sort_by_key(|i| VERDICTS.iter().position(|v| *v == cells[*i].verdict.word()));
         }
         if self.reverse {
-            self.pairs.reverse();
+            order.reverse();
         }
-        self.at = self.at.min(self.pairs.len().saturating_sub(1));
-        self.differences = own.first().zip(other.rows.first()).map_or_else(Vec::new, |(a, b)| differences(a, b));
+        self.at = self.at.min(order.len().saturating_sub(1));
+        self.order = order;
     }
 
-    /// How many cells got each verdict.
-    pub(crate) fn count(&self, verdict: Verdict) -> usize {
-        self.pairs.iter().filter(|p| p.verdict == verdict).count()
-    }
-
-    /// Takes an action; says whether the pairs must be refreshed.
+    /// Takes an action; says whether other files are to be compared.
     pub(crate) fn act(&mut self, action: Action) -> bool {
-        let last = self.pairs.len().saturating_sub(1);
         match action {
-            Action::Up => self.at = self.at.saturating_sub(1),
-            Action::Down => self.at = (self.at + 1).min(last),
-            Action::PageUp => self.at = self.at.saturating_sub(10),
-            Action::PageDown => self.at = (self.at + 10).min(last),
-            Action::First => self.at = 0,
-            Action::Last => self.at = last,
+            Action::Detail => (self.around, self.scroll) = (!self.around, 0),
+            Action::Back => self.around = false,
+            _ if self.around => self.scroll = action.moved(self.scroll, MOST_SCROLL).unwrap_or(self.scroll),
             Action::Left | Action::Right if self.files.len() > 1 => {
                 let n = self.files.len();
                 self.against = if action == Action::Right { self.against + 1 } else { self.against + n - 1 } % n;
                 return true;
             }
-            Action::Sort => {
-                self.by_verdict = !self.by_verdict;
-                return true;
-            }
-            Action::Reverse => {
-                self.reverse = !self.reverse;
-                return true;
-            }
+            Action::Sort => self.by_verdict = !self.by_verdict,
+            Action::Reverse => self.reverse = !self.reverse,
             Action::CloseFile => {
                 self.files.pop();
                 return true;
             }
-            _ => {}
+            _ => self.at = action.moved(self.at, self.order.len().saturating_sub(1)).unwrap_or(self.at),
+        }
+        if matches!(action, Action::Sort | Action::Reverse) {
+            self.sort();
         }
         false
     }
 }
 
-/// The key of a cell, save what belongs to the run or to the code.
-fn without_run(row: &Row) -> String {
-    let shape = (row.n_layers, row.d_model, row.n_heads, row.n_kv_heads, row.head_dim, row.ffn_dim, row.vocab_size);
-    let what = (&row.workload, &row.variant, &row.variant_params, row.causal, &row.dtype, &row.model, &row.cache);
-    let sizes = (row.batch_size, row.seq_len, row.n_prompt, row.n_gen, row.feature_dim, row.cross_feature_dim);
-    format!("{what:?} {sizes:?} {shape:?}")
+/// Lines that can be scrolled at most.
+const MOST_SCROLL: usize = 500;
+
+/// The candidate held against the base; where they have no cell in common, across what may differ. Says which it was.
+fn compared(base: (&str, &[Row]), candidate: (&str, &[Row])) -> (Result<Comparison, Refused>, bool) {
+    let sides = side(base).and_then(|base| Ok((base, side(candidate)?)));
+    let (base, candidate) = match sides {
+        Ok(sides) => sides,
+        Err(refused) => return (Err(refused), false),
+    };
+    let spreads = Spreads::of([&base, &candidate]);
+    let of = |across: &[&str]| {
+        let across = across.iter().map(|column| (*column).to_owned()).collect();
+        compare(&base, &candidate, &Options { across, ..Options::default() }, &spreads)
+    };
+    let has_common = candidate.cells.iter().any(|cell| base.cell(&cell.key).is_some());
+    (of(if has_common { &[] } else { &ACROSS }), !has_common)
 }
 
-fn pair(own: usize, row: &Row, other: Option<(usize, &Row)>) -> Pair {
-    let Some((at, other)) = other else {
-        return Pair { own, other: None, ratio: None, bounds: None, verdict: Verdict::Missing };
-    };
-    let ratio = median(&other.figures()).zip(median(&row.figures())).map(|(theirs, ours)| theirs / ours);
-    let bounds = interval_of(other).zip(interval_of(row)).map(|(theirs, ours)| (theirs.0 / ours.1, theirs.1 / ours.0));
-    let verdict = match bounds {
-        _ if row.status != "ok" || other.status != "ok" || ratio.is_none() => Verdict::Incomparable,
-        Some((low, _)) if low > 1.0 => Verdict::Faster,
-        Some((_, high)) if high < 1.0 => Verdict::Slower,
-        Some(_) => Verdict::Unclear,
-        None => Verdict::Incomparable,
-    };
-    Pair { own, other: Some(at), ratio, bounds, verdict }
-}
-
-fn differences(a: &Row, b: &Row) -> Vec<Difference> {
-    fn text<T: ToString>(value: Option<T>) -> String {
-        value.map_or_else(String::new, |v| v.to_string())
+/// Where the cells of a comparison stand among some rows: by key, or by what the key says beyond [`ACROSS`].
+fn places(cells: &[CellComparison], rows: &[Row]) -> Vec<Option<usize>> {
+    let mut of: HashMap<CellKey, usize> = HashMap::new();
+    for (i, row) in rows.iter().enumerate() {
+        let key = CellKey::of(row);
+        of.entry(key.without(&ACROSS)).or_insert(i);
+        of.insert(key, i);
     }
-    let facts = |r: &Row| -> Vec<(&'static str, String)> {
-        vec![
-            ("cpu", r.cpu_info.clone()),
-            ("instructions", r.cpu_isa.clone()),
-            ("cores", text(r.cpu_cores_physical)),
-            ("threads of the run", r.n_threads.to_string()),
-            ("memory", text(r.ram_total_bytes.map(crate::report::numbers::bytes))),
-            ("device", r.device_name.clone()),
-            ("implementation", r.implementation.clone()),
-            ("os", r.os.clone()),
-            ("kernel", r.kernel.clone()),
-            ("container", text(r.container)),
-            ("commit", r.build_commit.clone()),
-            ("changed since", text(r.build_dirty)),
-            ("features", r.build_features.clone()),
-            ("compiler", r.rustc_version.clone()),
-            ("seed", r.seed.to_string()),
-            ("dashboard on", text(r.tui_active)),
-        ]
-    };
-    let both = facts(a).into_iter().zip(facts(b));
-    both.filter(|((_, a), (_, b))| a != b).map(|((name, a), (_, b))| (name, a, b)).collect()
+    cells.iter().map(|cell| of.get(&cell.key).or_else(|| of.get(&cell.key.without(&ACROSS))).copied()).collect()
+}
+
+/// The rows that something is known of as one side.
+fn side((name, rows): (&str, &[Row])) -> Result<Side, Refused> {
+    let mut sides = Sides::new(name, &[]);
+    rows.iter().filter(|row| !row.status.is_empty()).try_for_each(|row| sides.add(row))?;
+    let mut sides = sides.finish();
+    match sides.len() {
+        0 => Err(Refused(format!("{name} has no rows yet"))),
+        1 => Ok(sides.remove(0)),
+        _ => {
+            let names: Vec<String> = sides.into_iter().map(|s| s.name).collect();
+            let why = "is of several builds or machines; `t2r compare` takes them apart";
+            Err(Refused(format!("{name} {why}: {}", names.join(", "))))
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(id: &str, centre: f64, half: f64) -> Row {
+    /// Ten rounds about a time.
+    fn row(id: u64, ns: f64, run_id: &str) -> Row {
+        let rounds: Vec<f64> = (0..10).map(|r| ns * (1.0 + 0.001 * f64::from(r))).collect();
         Row {
-            cell_id: id.to_owned(),
+            run_id: run_id.to_owned(),
             status: "ok".to_owned(),
-            round_values: format!("[{centre}]"),
-            ci95_low_ns: Some(centre - half),
-            ci95_high_ns: Some(centre + half),
+            variant: "t2r".to_owned(),
+            seq_len: id,
+            round_values: serde_json::to_string(&rounds).expect("numbers"),
             ..Row::default()
         }
     }
 
-    #[test]
-    fn a_verdict_comes_from_the_intervals_and_never_from_a_bare_percentage() {
-        let own = [row("a", 100.0, 1.0), row("b", 100.0, 60.0), row("c", 100.0, 1.0), row("d", 100.0, 1.0)];
-        let mut failed = row("c", 50.0, 1.0);
-        failed.status = "error".to_owned();
-        let rows = vec![row("a", 110.0, 1.0), row("b", 110.0, 1.0), failed];
-        let mut compare = Compare { files: vec![Loaded { rows, ..Loaded::default() }], ..Compare::default() };
-        compare.refresh(&own);
-        let verdicts: Vec<Verdict> = compare.pairs.iter().map(|p| p.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Faster, Verdict::Unclear, Verdict::Incomparable, Verdict::Missing]);
-        assert!((compare.pairs[0].ratio.expect("a ratio") - 1.1).abs() < 1e-12);
-        let (low, high) = compare.pairs[0].bounds.expect("bounds");
-        assert!((low - 109.0 / 101.0).abs() < 1e-12 && (high - 111.0 / 99.0).abs() < 1e-12);
-        compare.files[0].rows[0] = row("a", 90.0, 1.0);
-        compare.refresh(&own);
-        assert_eq!(compare.pairs[0].verdict, Verdict::Slower);
+    fn file(rows: Vec<Row>) -> Loaded {
+        Loaded { name: "file.csv".to_owned(), rows, note: String::new() }
     }
 
     #[test]
-    fn only_facts_that_differ_are_listed() {
-        let a = Row { cpu_info: "A".to_owned(), n_threads: 2, ..Row::default() };
-        let b = Row { cpu_info: "B".to_owned(), n_threads: 2, ..Row::default() };
-        assert_eq!(differences(&a, &b), [("cpu", "A".to_owned(), "B".to_owned())]);
+    fn verdicts_are_those_of_the_comparison() {
+        let own = [row(1, 100.0, "a"), row(2, 100.0, "a"), row(3, 100.0, "a"), row(4, 100.0, "a")];
+        let mut failed = row(3, 50.0, "b");
+        failed.status = "error".to_owned();
+        let base = vec![row(1, 300.0, "b"), row(2, 110.0, "b"), failed];
+        let mut compare = Compare { files: vec![file(base.clone())], ..Compare::default() };
+        compare.refresh(Some(&own));
+        let told = compare.comparison().expect("compared");
+        let word = |len: &str| {
+            let of = |c: &&CellComparison| c.key.get("seq_len") == len;
+            told.cells.iter().find(of).map(|c| c.verdict.word())
+        };
+        // One launch a side: three times as fast is clear of what a machine differs from itself, ten percent is not.
+        assert_eq!(["1", "2", "3", "4"].map(word), ["faster", "unclear", "incomparable", "missing"].map(Some));
+        let direct = compared(("file.csv", &base), ("here", &own)).0;
+        assert_eq!(compare.result, Some(direct));
+        compare.act(Action::Sort);
+        assert_eq!(compare.selected().map(|c| c.verdict.word()), Some("faster"));
+        compare.act(Action::Reverse);
+        assert_eq!(compare.selected().map(|c| c.verdict.word()), Some("missing"));
+    }
+
+    #[test]
+    fn without_a_common_cell_another_implementation_is_compared_and_other_things_are_not() {
+        let own = [Row { implementation: "fused".to_owned(), ..row(1, 100.0, "a") }];
+        let other = vec![Row { implementation: "reference".to_owned(), ..row(1, 300.0, "b") }];
+        let mut compare = Compare { files: vec![file(other)], ..Compare::default() };
+        compare.refresh(Some(&own));
+        assert!(compare.across && compare.comparison().is_some_and(|c| c.count("faster") == 1));
+        compare.files = vec![file(vec![Row { workload: "decode".to_owned(), ..row(1, 300.0, "b") }])];
+        compare.refresh(Some(&own));
+        assert!(matches!(&compare.result, Some(Err(Refused(why))) if why.contains("no cell in common")));
     }
 }

@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{
     app::{App, Effect, Export, Phase},
     host::{Order, Unfinished},
-    keys::Screen,
+    keys::{Screen, moved},
     text_line::TextLine,
 };
 
@@ -50,8 +50,8 @@ impl Dialog {
     /// What is asked.
     pub(crate) fn title(&self) -> String {
         match self {
-            Self::Confirm(Ask::Quit) => "A run goes. End it and leave? Its file is whole as far as it goes.".to_owned(),
-            Self::Confirm(Ask::Cancel) => "End the run? Its file is whole as far as it goes.".to_owned(),
+            Self::Confirm(Ask::Quit) => "A run goes. End it and leave? What it has done is kept.".to_owned(),
+            Self::Confirm(Ask::Cancel) => "End the run? What it has done is kept.".to_owned(),
             Self::Confirm(Ask::Overwrite(_, path)) => format!("{path} exists. Write over it?"),
             Self::Input { purpose: Purpose::Write(Export::Csv), .. } => "Write the rows as CSV to".to_owned(),
             Self::Input { purpose: Purpose::Write(Export::Screen), .. } => {
@@ -127,9 +127,8 @@ impl App {
 
     fn resume(&mut self, mut runs: Vec<Unfinished>, mut at: usize, event: &KeyEvent) -> Option<Effect> {
         let last = runs.len().saturating_sub(1);
+        at = moved(event, at, last).unwrap_or(at);
         match event.code {
-            KeyCode::Up => at = at.saturating_sub(1),
-            KeyCode::Down => at = (at + 1).min(last),
             KeyCode::Enter | KeyCode::Char('r') => {
                 let run = runs.swap_remove(at.min(last));
                 self.phase = Phase::Starting;

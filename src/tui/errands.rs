@@ -8,16 +8,39 @@ use super::{
     app::{App, Export, Message},
     compare::{Entry, Loaded},
     export,
-    quality::read_quality,
+    files::Opened,
+    quality::QualityFile,
+    training::Course,
 };
-use crate::store::{Existing, Output, OutputError, cells_csv, read_cells};
+use crate::store::{
+    CellsTable, Existing, Output, OutputError, TableKind, cells_csv, kind_of, parse_cells, parse_quality,
+    parse_training,
+};
 
 /// Entries of a folder that are listed at most.
 const MOST_ENTRIES: usize = 2000;
 
-/// Reads a cells file.
-pub(crate) fn read(path: &Path) -> Result<Loaded, String> {
-    let table = read_cells(path).map_err(|e| e.to_string())?;
+/// Reads a file as what its header says it is.
+///
+/// # Errors
+/// For people: what cannot be read, and where.
+pub(crate) fn read(path: &Path) -> Result<Opened, String> {
+    let shown = path.display().to_string();
+    let name = path.file_name().map_or_else(|| shown.clone(), |n| n.to_string_lossy().into_owned());
+    let bytes = fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let opened = kind_of(&shown, &bytes).and_then(|kind| {
+        Ok(match kind {
+            TableKind::Cells => Opened::Cells(cells(name, parse_cells(&shown, &bytes)?)),
+            TableKind::Training => {
+                Opened::Training(Box::new(Course::of_log(name, parse_training(&shown, &bytes)?.rows)))
+            }
+            TableKind::Quality => Opened::Quality(QualityFile::new(name, parse_quality(&shown, &bytes)?)),
+        })
+    });
+    opened.map_err(|e| e.to_string())
+}
+
+fn cells(name: String, table: CellsTable) -> Loaded {
     let mut note = String::new();
     if table.is_truncated {
         note.push_str("; its last line was cut off and is left out");
@@ -25,16 +48,7 @@ pub(crate) fn read(path: &Path) -> Result<Loaded, String> {
     if !table.unknown_columns.is_empty() {
         note.push_str(&format!("; columns not known here: {}", table.unknown_columns.join(", ")));
     }
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-    Ok(Loaded { name, rows: table.rows, note })
-}
-
-/// Reads a file of either kind: with a column of quality it goes to Tradeoff, else it is a cells file.
-pub(crate) fn open(path: &Path) -> Message {
-    match read_quality(path) {
-        Ok(Some(file)) => Message::Quality(Box::new(file)),
-        Ok(None) | Err(_) => Message::Opened(vec![read(path)]),
-    }
+    Loaded { name, rows: table.rows, note }
 }
 
 /// Folders and CSV files of a folder, folders first; the folder above, where there is one.

@@ -17,6 +17,8 @@ pub(crate) struct Gauges {
     pub(crate) freq_hz: Option<f64>,
     /// Highest temperature.
     pub(crate) temp_c: Option<f64>,
+    /// Memory of the accelerator that this process uses, and all of it.
+    pub(crate) gpu_memory: Option<(u64, u64)>,
 }
 
 /// Reads gauges.

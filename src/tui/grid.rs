@@ -132,17 +132,10 @@ impl Grid {
 
     /// Takes an action; says whether order or filter must be refreshed.
     pub(crate) fn act(&mut self, action: Action, sheet: Option<&Sheet>) -> bool {
-        let last = self.order.len().saturating_sub(1);
-        let (up, down) = if self.detail { (Action::PageUp, Action::PageDown) } else { (Action::Up, Action::Down) };
         match action {
+            // Pages turn what is open; lines still go from row to row.
             Action::PageUp if self.detail => self.scroll = self.scroll.saturating_sub(10),
             Action::PageDown if self.detail => self.scroll = self.scroll.saturating_add(10).min(200),
-            a if a == up || a == Action::Up => self.at = self.at.saturating_sub(1),
-            a if a == down || a == Action::Down => self.at = (self.at + 1).min(last),
-            Action::PageUp => self.at = self.at.saturating_sub(10),
-            Action::PageDown => self.at = (self.at + 10).min(last),
-            Action::First => self.at = 0,
-            Action::Last => self.at = last,
             Action::Detail => (self.detail, self.scroll) = (!self.detail, 0),
             Action::Back if self.detail => self.detail = false,
             Action::Back => {
@@ -162,7 +155,7 @@ impl Grid {
                 let lines = sheet.map_or(1, |s| s.lines.iter().filter(|l| !l.is_softmax).count().max(1));
                 self.line = (self.line + 1) % lines;
             }
-            _ => {}
+            _ => self.at = action.moved(self.at, self.order.len().saturating_sub(1)).unwrap_or(self.at),
         }
         false
     }

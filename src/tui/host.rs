@@ -130,6 +130,9 @@ pub(crate) trait Host: Send + Sync {
     /// What the machine can reach: loads it for some seconds.
     fn limits(&self) -> MeasuredLimits;
 
+    /// Memory of the accelerator in use that this process takes, and all of it; `None` where there is none.
+    fn gpu_memory(&self) -> Option<(u64, u64)>;
+
     /// Fixed facts.
     fn facts(&self) -> Facts;
 

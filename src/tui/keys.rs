@@ -74,12 +74,31 @@ pub(crate) enum Action {
     Detail,
     OpenFile,
     CloseFile,
+    Turn,
     MeasureLimits,
     WriteCsv,
     WriteScreen,
     Glyphs,
     Ground,
 }
+
+impl Action {
+    /// Where it moves to in a list whose last line is `last`; `None` for what is no motion.
+    pub(crate) fn moved(self, at: usize, last: usize) -> Option<usize> {
+        Some(match self {
+            Self::Up => at.saturating_sub(1),
+            Self::Down => (at + 1).min(last),
+            Self::PageUp => at.saturating_sub(PAGE),
+            Self::PageDown => (at + PAGE).min(last),
+            Self::First => 0,
+            Self::Last => last,
+            _ => return None,
+        })
+    }
+}
+
+/// Lines that a page is in every list.
+const PAGE: usize = 10;
 
 /// One line of the table.
 pub(crate) struct Binding {
@@ -121,7 +140,7 @@ macro_rules! table {
 
 use Screen::{Compare, Grid, Live, Machine, Setup, Tradeoff};
 
-const CHARTS: &[Screen] = &[Live, Grid, Compare, Tradeoff];
+const CHARTS: &[Screen] = &[Live, Grid, Compare];
 
 table! {
     &[plain('s')], "s", Action::Start, "start", "start the run", &[Setup], true;
@@ -129,13 +148,16 @@ table! {
     &[plain('x'), key(KeyCode::Delete), key(KeyCode::Backspace)], "x", Action::Clear, "as profile", "leave the field to the profile again", &[Setup], true;
     &[plain(' ')], "space", Action::Pause, "pause", "pause after the visit in hand, or go on", &[Live, Grid], true;
     &[plain('n')], "n", Action::Skip, "skip", "go on without the cell in hand (Grid: without the selected one)", &[Live, Grid], true;
-    &[plain('k')], "k", Action::Cancel, "cancel", "end the run; its file is whole as far as it goes", &[Live, Grid], true;
-    &[key(KeyCode::Tab)], "tab", Action::NextChart, "next chart", "turn to the next chart", &[Live, Compare], true;
+    &[plain('k')], "k", Action::Cancel, "cancel", "end the run; what it has done is kept", &[Live, Grid], true;
+    &[plain('f'), key(KeyCode::Enter)], "f", Action::OpenFile, "open file", "open a CSV file and lay it over", &[Compare, Tradeoff], true;
+    &[plain('d')], "d", Action::Detail, "differences", "what differs around the cells, and whether that matters", &[Compare], true;
+    &[key(KeyCode::Tab)], "tab", Action::NextChart, "next chart", "turn to the next chart", &[Live, Compare, Tradeoff], true;
     &[plain('b')], "b", Action::NextBatch, "batch", "next batch size", CHARTS, true;
     &[plain('B')], "B", Action::PreviousBatch, "batch back", "previous batch size", CHARTS, false;
-    &[plain(']')], "]", Action::NextSheet, "workload", "next workload or shape", CHARTS, true;
-    &[plain('[')], "[", Action::PreviousSheet, "workload back", "previous workload or shape", CHARTS, false;
+    &[plain(']')], "]", Action::NextSheet, "workload", "next workload or shape, or training", CHARTS, true;
+    &[plain('[')], "[", Action::PreviousSheet, "workload back", "previous workload or shape, or training", CHARTS, false;
     &[plain('l')], "l", Action::LogLinear, "log/linear", "logarithmic or linear y axis", &[Live, Compare, Tradeoff], true;
+    &[plain('t')], "t", Action::Turn, "training/cells", "turn from cells to trainings and back", &[Live], true;
     &[key(KeyCode::Enter), plain('d')], "enter", Action::Detail, "details", "everything the selected row knows", &[Grid], true;
     &[plain('v')], "v", Action::NextLine, "variant", "next variant of the map", &[Grid], true;
     &[plain('o')], "o", Action::Sort, "sort", "sort by the next column", &[Grid, Compare], true;
@@ -143,7 +165,6 @@ table! {
     &[plain('/')], "/", Action::Filter, "filter", "show only rows that hold these words", &[Grid], true;
     &[plain('r')], "r", Action::Rerun, "rerun", "measure the selected cell and its softmax twin once more", &[Grid], true;
     &[plain('m')], "m", Action::MoreRounds, "more rounds", "the same with twice the rounds", &[Grid], false;
-    &[plain('f'), key(KeyCode::Enter)], "f", Action::OpenFile, "open file", "open a CSV file and lay it over", &[Compare, Tradeoff], true;
     &[plain('x'), key(KeyCode::Delete)], "x", Action::CloseFile, "close file", "close the file that was laid over last", &[Compare], true;
     &[plain('m')], "m", Action::MeasureLimits, "measure", "measure what the machine can reach (some seconds, all cores)", &[Machine], true;
     &[plain('w')], "w", Action::WriteCsv, "write csv", "write the rows that are shown as CSV", &[Live, Grid, Compare], true;
@@ -188,6 +209,12 @@ pub(crate) fn action(screen: Screen, event: &KeyEvent) -> Option<Action> {
     TABLE.iter().find(|b| b.holds_on(screen) && b.keys.contains(&pressed)).map(|b| b.action)
 }
 
+/// Where a key moves to in a list that is open over a screen.
+pub(crate) fn moved(event: &KeyEvent, at: usize, last: usize) -> Option<usize> {
+    // Motions are the same on every screen.
+    action(Screen::Machine, event)?.moved(at, last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +241,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn motions_stay_in_the_list() {
+        let moves = [Action::Up, Action::Down, Action::PageUp, Action::PageDown, Action::First, Action::Last];
+        assert_eq!(moves.map(|a| a.moved(3, 20)), [2, 4, 0, 13, 0, 20].map(Some));
+        assert_eq!(moves.map(|a| a.moved(0, 0)), [Some(0); 6]);
+        assert_eq!(Action::Enter.moved(3, 20), None);
     }
 
     #[test]

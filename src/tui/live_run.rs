@@ -12,7 +12,7 @@ use crate::{
     measure::ObserverCost,
     spec::CellId,
     store::{Row, RunInfo, assemble},
-    sweep::{CellRecord, Event, GroupRecord, Outcome, Plan, Prediction, Visit},
+    sweep::{AssumedRates, CellRecord, Event, GroupRecord, Outcome, Plan, Prediction, Visit},
 };
 
 /// What is known of a cell.
@@ -62,6 +62,19 @@ pub(crate) struct LastVisit {
     pub(crate) visit: Visit,
 }
 
+/// The visit in hand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Visiting {
+    /// When it began, for people.
+    pub(crate) since: SystemTime,
+    /// The same since the dashboard opened.
+    pub(crate) begun: Duration,
+    /// How long it takes: as the last one to that cell, or else estimated.
+    pub(crate) expected: Option<Duration>,
+    /// Whether that was measured.
+    pub(crate) is_known: bool,
+}
+
 /// A run from its events.
 pub(crate) struct LiveRun {
     begun: Begun,
@@ -75,6 +88,10 @@ pub(crate) struct LiveRun {
     /// Cells of the visit in hand.
     pub(crate) current: Vec<usize>,
     pub(crate) last: Option<LastVisit>,
+    /// Where a visit has begun and not ended.
+    pub(crate) visiting: Option<Visiting>,
+    /// Since the dashboard opened, when events were last looked at.
+    pub(crate) now: Duration,
     pub(crate) warnings: Vec<Fired>,
     pub(crate) outcome: Option<Outcome>,
     /// Since the dashboard opened.
@@ -135,6 +152,8 @@ impl LiveRun {
             groups_done: 0,
             current: Vec::new(),
             last: None,
+            visiting: None,
+            now: started,
             warnings: Vec::new(),
             outcome: None,
             started,
@@ -205,6 +224,7 @@ impl LiveRun {
                 for &i in &self.current {
                     self.states[i] = CellState::Running;
                 }
+                self.visiting = self.current.last().map(|cell| self.visit_begins(*cell));
                 false
             }
             Event::VisitFinished(finished) => self.finish_visit(&finished.cell_id, &finished.visit),
@@ -242,8 +262,28 @@ impl LiveRun {
         false
     }
 
+    /// What is known of a visit that begins; the last of its cells is the one that takes longest.
+    fn visit_begins(&self, cell: usize) -> Visiting {
+        let in_group =
+            self.group.and_then(|g| Some((self.begun.plan.groups.get(g)?, cell.checked_sub(self.offsets[g])?)));
+        let last = in_group.and_then(|(_, i)| self.records.get(i)?.visits.last());
+        let estimate = || {
+            let (group, i) = in_group?;
+            let prediction = self.begun.predictions.get(cell).copied().flatten()?;
+            let all = self.begun.plan.cell_seconds(group, i, &prediction, &AssumedRates::default());
+            Duration::try_from_secs_f64(all / f64::from(self.max_rounds.max(1))).ok()
+        };
+        Visiting {
+            since: (self.begun.now)(),
+            begun: self.now,
+            expected: last.map(|visit| Duration::from_nanos(visit.elapsed_ns)).or_else(estimate),
+            is_known: last.is_some(),
+        }
+    }
+
     /// Cells whose visit is over are what their rounds make of them.
     fn leave_current(&mut self) {
+        self.visiting = None;
         for i in std::mem::take(&mut self.current) {
             if self.states[i] == CellState::Running {
                 let at = self.group.map_or(0, |g| self.offsets[g]);
@@ -259,6 +299,7 @@ impl LiveRun {
         let Some(record) = cell.checked_sub(offset).and_then(|i| self.records.get_mut(i)) else { return false };
         record.visits.push(visit.clone());
         self.last = Some(LastVisit { cell, visit: visit.clone() });
+        self.visiting = None;
         self.unsettled = true;
         true
     }
@@ -287,6 +328,7 @@ impl LiveRun {
             self.states[offset + i] = CellState::Final;
         }
         self.current.clear();
+        self.visiting = None;
         self.records.clear();
         self.unsettled = false;
         self.group = None;

@@ -5,11 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use ratatui::crossterm::event::KeyEvent;
 
 use super::{
-    compare::{Entry, Loaded},
+    compare::Entry,
+    files::Opened,
     gauges::Gauges,
     host::{Choices, Ended, Order, Outlook, Unfinished},
     live_run::Begun,
-    quality::QualityFile,
+    training::News,
 };
 use crate::{measure::MeasuredLimits, spec::CellId, sweep::Event};
 
@@ -27,12 +28,12 @@ pub(crate) enum Message {
     Begun(Box<Begun>),
     /// What a run said.
     Events(Vec<Event>),
+    /// What a training said.
+    News(Vec<News>),
     /// A run is over.
     Ended(Result<Ended, String>),
     /// Files were read.
-    Opened(Vec<Result<Loaded, String>>),
-    /// A file with quality was read.
-    Quality(Box<QualityFile>),
+    Opened(Vec<Result<Opened, String>>),
     /// A folder was read.
     Listed(PathBuf, Result<Vec<Entry>, String>),
     /// A file is there already.

@@ -8,6 +8,7 @@ mod compare;
 mod dialog;
 mod errands;
 mod export;
+mod files;
 mod gauges;
 mod grid;
 mod host;
@@ -25,13 +26,16 @@ mod setup;
 mod terminal;
 mod text_line;
 mod theme;
+mod training;
 mod view;
 mod worker;
 
+pub(crate) use errands::read;
 pub(crate) use host::{Choices, Ended, Facts, Host, Order, Outlook, Unfinished};
 pub(crate) use live_run::Begun;
-pub(crate) use session::{Left, Opening, open};
+pub(crate) use session::{Left, Opening, Shows, open};
 pub(crate) use terminal::release;
+pub(crate) use training::{Begun as TrainingBegun, News};
 pub(crate) use worker::Relay;
 
 pub use app::App;

@@ -1,4 +1,4 @@
-//! A chart of lines over a logarithmic x axis: dots, markers, intervals, and the name of each line at its end instead of a
+//! A chart of lines: dots, markers, intervals, and the name of each line at its end instead of a
 //! legend. Knows numbers and cells of a buffer, not what they mean.
 
 use std::ops::Range;
@@ -10,10 +10,8 @@ use ratatui::{
 };
 use unicode_width::UnicodeWidthStr;
 
-use super::{
-    raster::Raster,
-    theme::{Dash, Glyphs},
-};
+use super::{raster::Raster, theme::Glyphs};
+use crate::report::Dash;
 
 /// A point with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,7 +28,8 @@ pub(crate) struct PlotLine {
     /// Shown behind the label where there is room.
     pub(crate) note: String,
     pub(crate) colour: Color,
-    pub(crate) marker: char,
+    /// At its points; none where they are too many.
+    pub(crate) marker: Option<char>,
     pub(crate) dash: Dash,
     pub(crate) points: Vec<Point>,
 }
@@ -46,15 +45,16 @@ pub(crate) struct Mark {
 pub(crate) struct Plot<'a> {
     pub(crate) lines: &'a [PlotLine],
     pub(crate) marks: &'a [Mark],
-    /// Whether y is logarithmic too.
+    pub(crate) log_x: bool,
     pub(crate) log_y: bool,
-    /// Whether round numbers of y are powers of two, as for bytes.
+    /// Whether round numbers are powers of two, as for bytes.
+    pub(crate) binary_x: bool,
     pub(crate) binary_y: bool,
     /// How ticks of y are written.
     pub(crate) y_text: fn(f64) -> String,
     /// How ticks of x are written.
     pub(crate) x_text: fn(f64) -> String,
-    /// Where ticks of x stand; those that do not fit are left out.
+    /// Where ticks of x stand, those that fit; where there are none, at round numbers.
     pub(crate) x_ticks: &'a [f64],
     pub(crate) glyphs: Glyphs,
 }
@@ -136,7 +136,7 @@ impl Plot<'_> {
         let points = || self.lines.iter().flat_map(|l| &l.points);
         let ends = points().flat_map(|p| [p.y, p.interval.map_or(p.y, |i| i.0), p.interval.map_or(p.y, |i| i.1)]);
         let xs = points().map(|p| p.x).chain(self.x_ticks.iter().copied());
-        let (Some(x), Some(y)) = (Scale::around(xs, true), Scale::around(ends, self.log_y)) else {
+        let (Some(x), Some(y)) = (Scale::around(xs, self.log_x), Scale::around(ends, self.log_y)) else {
             centred(buffer, area, "nothing measured yet");
             return;
         };
@@ -168,11 +168,11 @@ impl Plot<'_> {
             }
         }
         raster.draw(buffer);
-        for line in self.lines {
+        for (line, marker) in self.lines.iter().filter_map(|l| Some((l, l.marker?))) {
             for point in &line.points {
                 if let Some((px, py)) = inside(&x, point.x).zip(inside(&y, point.y)) {
                     let (column, row) = raster.cell((px, py));
-                    buffer[(column, row)].set_char(line.marker).set_style(Style::new().fg(line.colour));
+                    buffer[(column, row)].set_char(marker).set_style(Style::new().fg(line.colour));
                 }
             }
         }
@@ -212,7 +212,12 @@ impl Plot<'_> {
             buffer.set_string(column, bottom, "─", dim);
         }
         let mut free = field.left();
-        for tick in self.x_ticks {
+        let round = if self.x_ticks.is_empty() {
+            x.ticks(usize::from(field.width / 10).max(2), self.binary_x)
+        } else {
+            Vec::new()
+        };
+        for tick in self.x_ticks.iter().chain(&round) {
             let Some(place) = x.place(*tick) else { continue };
             let text = (self.x_text)(*tick);
             let width = text.width() as u16;
@@ -295,7 +300,7 @@ mod tests {
             label: label.to_owned(),
             note: String::new(),
             colour: Color::Reset,
-            marker: '●',
+            marker: Some('●'),
             dash: Dash(1, 0),
             points: [64.0, 4096.0].map(|x| Point { x, y, interval: None }).to_vec(),
         };
@@ -303,7 +308,9 @@ mod tests {
         let plot = Plot {
             lines: &lines,
             marks: &[],
+            log_x: true,
             log_y: true,
+            binary_x: false,
             binary_y: false,
             y_text: |v| format!("{v}"),
             x_text: |v| format!("{v}"),

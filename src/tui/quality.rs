@@ -1,24 +1,36 @@
-//! Quality beside speed: points of a CSV that has a column of quality, and which of them no other beats. Knows columns, not
-//! what trained the models.
+//! Quality beside what it costs: a panel for every measure of quality and every cost, and which models no other beats there.
+//! Knows rows, not what trained the models.
 
-use std::{fs, path::Path};
-
-use csv::ReaderBuilder;
+use crate::store::{QualityRow, QualityTable};
 
 /// A measure of quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quality {
+    /// Higher is better.
+    Bleu,
     /// Lower is better.
     Perplexity,
     /// Higher is better.
-    Bleu,
+    Accuracy,
 }
 
 impl Quality {
+    /// What says most comes first.
+    const ALL: [Self; 3] = [Self::Bleu, Self::Perplexity, Self::Accuracy];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Perplexity => "perplexity (lower is better)",
             Self::Bleu => "BLEU (higher is better)",
+            Self::Perplexity => "perplexity (lower is better)",
+            Self::Accuracy => "accuracy (higher is better)",
+        }
+    }
+
+    fn of(self, row: &QualityRow) -> Option<f64> {
+        match self {
+            Self::Bleu => row.bleu,
+            Self::Perplexity => row.perplexity,
+            Self::Accuracy => row.accuracy,
         }
     }
 
@@ -27,117 +39,150 @@ impl Quality {
     }
 }
 
-/// A model, or a variant of one.
-#[derive(Debug, Clone, PartialEq)]
+/// What quality is paid with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// More is better.
+    Speed,
+    /// Less is better.
+    State,
+}
+
+impl Cost {
+    const ALL: [Self; 2] = [Self::Speed, Self::State];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Speed => "tokens/s",
+            Self::State => "state bytes",
+        }
+    }
+
+    fn of(self, row: &QualityRow) -> Option<f64> {
+        match self {
+            Self::Speed => row.tokens_per_s,
+            Self::State => row.state_bytes,
+        }
+        .filter(|v| *v > 0.0)
+    }
+
+    fn is_better(self, a: f64, b: f64) -> bool {
+        if self == Self::Speed { a > b } else { a < b }
+    }
+}
+
+/// A model at a cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct QualityPoint {
-    pub(crate) name: String,
-    pub(crate) variant: String,
+    /// Index of its row.
+    pub(crate) row: usize,
     pub(crate) quality: f64,
-    pub(crate) tokens_per_s: f64,
-    pub(crate) state_bytes: Option<f64>,
-    /// Whether no other point is at least as good and as fast, and better in one of them.
+    pub(crate) cost: f64,
+    /// Whether no other point is at least as good and as cheap, and better in one of them.
     pub(crate) is_front: bool,
 }
 
-/// The points of a file.
+/// One measure against one cost.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct QualityFile {
-    pub(crate) name: String,
+pub(crate) struct Panel {
     pub(crate) quality: Quality,
+    pub(crate) cost: Cost,
+    /// Never empty.
     pub(crate) points: Vec<QualityPoint>,
 }
 
-/// Reads a CSV with `tokens_per_s` and `perplexity` or `bleu`; `None` where it has no column of quality.
-///
-/// # Errors
-/// For a file that cannot be read, or that has quality and no speed, for people.
-pub(crate) fn read_quality(path: &Path) -> Result<Option<QualityFile>, String> {
-    let name = path.display().to_string();
-    let bytes = fs::read(path).map_err(|e| format!("cannot read {name}: {e}"))?;
-    parse_quality(&name, &bytes)
+/// A file with quality.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct QualityFile {
+    pub(crate) name: String,
+    pub(crate) rows: Vec<QualityRow>,
+    /// Those that have points, a measure's panels side by side.
+    pub(crate) panels: Vec<Panel>,
 }
 
-/// Like [`read_quality`], from bytes. Rows without a number in either column are left out.
-pub(crate) fn parse_quality(name: &str, bytes: &[u8]) -> Result<Option<QualityFile>, String> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
-    let header = reader.headers().map_err(|e| format!("{name}: {e}"))?.clone();
-    let column = |wanted: &str| header.iter().position(|h| h == wanted);
-    let known = [(Quality::Perplexity, "perplexity"), (Quality::Bleu, "bleu")];
-    let Some((quality, at)) = known.into_iter().find_map(|(q, word)| Some((q, column(word)?))) else { return Ok(None) };
-    let Some(speed) = column("tokens_per_s") else {
-        return Err(format!("{name}: it has quality but no column tokens_per_s to set beside it"));
+impl QualityFile {
+    pub(crate) fn new(name: String, table: QualityTable) -> Self {
+        let mut file = Self { name, rows: table.rows, panels: Vec::new() };
+        file.refresh();
+        file
+    }
+
+    /// A model more.
+    pub(crate) fn push(&mut self, row: QualityRow) {
+        self.rows.push(row);
+        self.refresh();
+    }
+
+    fn refresh(&mut self) {
+        let all = Quality::ALL.into_iter().flat_map(|quality| Cost::ALL.map(|cost| (quality, cost)));
+        let panels = all.map(|(quality, cost)| Panel { quality, cost, points: points(&self.rows, quality, cost) });
+        self.panels = panels.filter(|panel| !panel.points.is_empty()).collect();
+    }
+
+    /// Number of distinct models: each may stand at several depths of context.
+    pub(crate) fn models(&self) -> usize {
+        let names = self.rows.iter().map(|row| (&row.variant, &row.detail));
+        names.collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// What a row is called.
+    pub(crate) fn name_of(&self, row: usize) -> String {
+        let Some(row) = self.rows.get(row) else { return String::new() };
+        let depth = row.seq_len.map_or_else(String::new, |n| format!("at {n}"));
+        let words = [row.variant.as_str(), &row.detail, &depth];
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn points(rows: &[QualityRow], quality: Quality, cost: Cost) -> Vec<QualityPoint> {
+    let point = |(row, of): (usize, &QualityRow)| {
+        Some(QualityPoint { row, quality: quality.of(of)?, cost: cost.of(of)?, is_front: false })
     };
-    let state = ["state_bytes_measured", "state_bytes_pred", "state_bytes"].into_iter().find_map(column);
-    let names: Vec<usize> = ["label", "checkpoint", "variant", "seq_len"].into_iter().filter_map(column).collect();
-    let variant = column("variant");
-    let mut points = Vec::new();
-    for record in reader.records() {
-        // A line that is no text ends nothing: the others may be read.
-        let Ok(record) = record else { continue };
-        let number = |i: usize| record.get(i)?.trim().parse::<f64>().ok().filter(|v| v.is_finite());
-        let (Some(q), Some(s)) = (number(at), number(speed).filter(|s| *s > 0.0)) else { continue };
-        let words: Vec<&str> = names.iter().filter_map(|i| record.get(*i)).filter(|w| !w.is_empty()).collect();
-        points.push(QualityPoint {
-            name: words.join(" "),
-            variant: variant.and_then(|i| record.get(i)).unwrap_or_default().to_owned(),
-            quality: q,
-            tokens_per_s: s,
-            state_bytes: state.and_then(number),
-            is_front: false,
-        });
-    }
-    mark_front(quality, &mut points);
-    Ok(Some(QualityFile { name: name.to_owned(), quality, points }))
-}
-
-fn mark_front(quality: Quality, points: &mut [QualityPoint]) {
-    let values: Vec<(f64, f64)> = points.iter().map(|p| (p.quality, p.tokens_per_s)).collect();
-    for (i, point) in points.iter_mut().enumerate() {
-        let beats = |(q, s): &(f64, f64)| {
-            let (no_worse, better) = (!quality.is_better(point.quality, *q), quality.is_better(*q, point.quality));
-            no_worse && *s >= point.tokens_per_s && (better || *s > point.tokens_per_s)
+    let mut points: Vec<QualityPoint> = rows.iter().enumerate().filter_map(point).collect();
+    let all = points.clone();
+    for p in &mut points {
+        let beats = |o: &QualityPoint| {
+            let no_worse = !quality.is_better(p.quality, o.quality) && !cost.is_better(p.cost, o.cost);
+            no_worse && (quality.is_better(o.quality, p.quality) || cost.is_better(o.cost, p.cost))
         };
-        point.is_front = !values.iter().enumerate().any(|(j, other)| j != i && beats(other));
+        p.is_front = !all.iter().any(beats);
     }
+    points
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::store::parse_quality;
 
     const FILE: &str = "variant,perplexity,tokens_per_s,state_bytes_pred\nsoftmax,18.0,100,1000\nt2r,19.0,400,10\n\
                         elu,21.0,300,20\nnone,,900,0\n";
 
-    #[test]
-    fn the_front_is_what_nothing_beats() {
-        let file = parse_quality("q.csv", FILE.as_bytes()).expect("readable").expect("has quality");
-        let front: Vec<(&str, bool)> = file.points.iter().map(|p| (p.variant.as_str(), p.is_front)).collect();
-        assert_eq!(front, [("softmax", true), ("t2r", true), ("elu", false)]);
-        let bleu = FILE.replace("perplexity", "bleu");
-        let file = parse_quality("q.csv", bleu.as_bytes()).expect("readable").expect("has quality");
-        assert_eq!(
-            file.points.iter().filter(|p| p.is_front).map(|p| p.variant.as_str()).collect::<Vec<_>>(),
-            ["t2r", "elu"]
-        );
+    fn file(text: &str) -> QualityFile {
+        QualityFile::new("q.csv".to_owned(), parse_quality("q.csv", text.as_bytes()).expect("readable"))
+    }
+
+    fn front(panel: &Panel) -> Vec<usize> {
+        panel.points.iter().filter(|p| p.is_front).map(|p| p.row).collect()
     }
 
     #[test]
-    fn files_without_quality_or_without_speed_say_so() {
-        assert_eq!(parse_quality("a", b"variant,tokens_per_s\nt2r,1\n"), Ok(None));
-        assert!(parse_quality("a", b"variant,bleu\nt2r,1\n").is_err_and(|e| e.contains("tokens_per_s")));
-        assert_eq!(parse_quality("a", b""), Ok(None));
+    fn the_front_is_what_nothing_beats_in_speed_and_in_memory() {
+        let low = file(FILE);
+        assert_eq!(low.panels.iter().map(|p| p.cost).collect::<Vec<_>>(), [Cost::Speed, Cost::State]);
+        // Without quality a row has no point; elu is worse, slower and larger than t2r.
+        assert_eq!((front(&low.panels[0]), front(&low.panels[1])), (vec![0, 1], vec![0, 1]));
+        // If more is better, softmax is beaten by all and elu is the best.
+        let high = file(&FILE.replace("perplexity", "bleu"));
+        assert_eq!((front(&high.panels[0]), front(&high.panels[1])), (vec![1, 2], vec![1, 2]));
     }
 
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(at in 0usize..100, bytes in prop::collection::vec(any::<u8>(), 0..20)) {
-            let mut file = FILE.as_bytes().to_vec();
-            let at = at.min(file.len());
-            file.splice(at..at, bytes);
-            let _ = parse_quality("x", &file);
-        }
+    #[test]
+    fn panels_without_points_are_none_and_models_count_once() {
+        assert!(file("variant,bleu\nt2r,1\n").panels.is_empty());
+        let text = "variant,label,bleu,accuracy,tokens_per_s,seq_len\nt2r,a,1,0.5,9,64\nt2r,a,1,0.5,8,128\n";
+        let file = file(text);
+        assert_eq!(file.panels.iter().map(|p| p.quality).collect::<Vec<_>>(), [Quality::Bleu, Quality::Accuracy]);
+        assert_eq!((file.models(), file.name_of(1).as_str()), (1, "t2r a at 128"));
     }
 }

@@ -6,7 +6,8 @@ use ratatui::{
     style::{Color, Style},
 };
 
-use super::theme::{Dash, Glyphs};
+use super::theme::Glyphs;
+use crate::report::Dash;
 
 /// A place in the field: 0 to 1 from left to right, and from bottom to top.
 pub(crate) type Place = (f64, f64);

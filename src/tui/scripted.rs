@@ -10,10 +10,12 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{
     app::{App, Effect, Message},
     compare::Loaded,
+    files::Opened,
     gauges::Gauges,
     host::{Choices, Ended, Facts, Outlook},
     live_run::Begun,
     theme::{Depth, Glyphs, Ground, Theme},
+    training::{self, News},
 };
 use crate::{
     attention::variants,
@@ -25,6 +27,7 @@ use crate::{
         profile::{embedded, parse},
         scripted::{ScriptedExecutor, run, small},
     },
+    train::{TrainEvent, TrainStarted, TrainStep, Validated},
 };
 
 pub(crate) const THEME: Theme = Theme { depth: Depth::True, ground: Ground::Dark, glyphs: Glyphs::Braille };
@@ -132,6 +135,7 @@ pub(crate) fn opened() -> App {
         rss_bytes: Some(300 << 20),
         freq_hz: Some(2.0e9),
         temp_c: Some(61.0),
+        gpu_memory: None,
     };
     app.update(Message::Tick(Duration::from_secs(1), Some(gauges)));
     app.update(Message::Planned(Box::new(Ok(outlook(&plan(GRID))))));
@@ -171,17 +175,54 @@ pub(crate) fn viewing(files: usize) -> App {
         let mut rows = rows();
         for row in &mut rows {
             row.cpu_info = format!("CPU of file {i}");
+            row.run_id = format!("20260131T12000{i}Z-00000000-0000");
+            // Twice the rounds, so that two launches can be told apart.
+            let mut rounds: Vec<f64> = row.figures().iter().flat_map(|f| [*f, f * 1.001]).collect();
+            row.round_values = serde_json::to_string(&rounds).expect("numbers");
             if i > 0 {
-                let slower: Vec<f64> = row.figures().iter().map(|f| f * 1.3).collect();
-                row.round_values = serde_json::to_string(&slower).expect("numbers");
-                row.ci95_low_ns = row.ci95_low_ns.map(|v| v * 1.3);
-                row.ci95_high_ns = row.ci95_high_ns.map(|v| v * 1.3);
-                row.tokens_per_s = row.tokens_per_s.map(|v| v / 1.3);
+                rounds.iter_mut().for_each(|f| *f *= 3.0);
+                row.round_values = serde_json::to_string(&rounds).expect("numbers");
+                row.ci95_low_ns = row.ci95_low_ns.map(|v| v * 3.0);
+                row.ci95_high_ns = row.ci95_high_ns.map(|v| v * 3.0);
+                row.tokens_per_s = row.tokens_per_s.map(|v| v / 3.0);
             }
         }
-        Ok(Loaded { name: format!("file{i}.csv"), rows, note: String::new() })
+        Ok(Opened::Cells(Loaded { name: format!("file{i}.csv"), rows, note: String::new() }))
     };
     app.update(Message::Opened((0..files).map(load).collect()));
+    app
+}
+
+/// A training of 200 updates in 120 seconds that has made a share of them, looking at what is held out every 20.
+pub(crate) fn training(share: f64) -> App {
+    let mut app = opened();
+    app.begin_training();
+    let begun = training::Begun { name: "finetune model".to_owned(), is_perplexity: true, rows: Vec::new() };
+    let event = |event| News::Event(event);
+    let look = |step: u64| {
+        let loss = 2.0 + 3.0 / (1.0 + step as f64 / 20.0);
+        event(TrainEvent::Validated(Validated { step, loss, accuracy: Some(0.5), improved: true }))
+    };
+    let mut news = vec![News::Line("40,000 tokens to learn, 2,000 held out".to_owned()), News::Begun(begun)];
+    news.push(event(TrainEvent::Started(TrainStarted { done: 0, steps: 200, parameters: 12_345 })));
+    news.push(look(0));
+    for step in 1..=(200.0 * share) as u64 {
+        news.push(event(TrainEvent::Step(TrainStep {
+            step,
+            steps: 200,
+            tokens: step * 256,
+            loss: 1.9 + 3.0 / (1.0 + step as f64 / 20.0) + 0.1 * (step % 3) as f64,
+            learning_rate: 1e-3 * (step as f64 / 20.0).min(1.0),
+            grad_norm: 0.7,
+            tokens_per_s: 427.0 + (step % 5) as f64,
+            memory_bytes: Some(80 << 20),
+        })));
+        if step % 20 == 0 {
+            news.push(look(step));
+        }
+    }
+    app.update(Message::News(news));
+    app.update(Message::Tick(Duration::from_secs(1) + Duration::from_secs(120).mul_f64(share), None));
     app
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -17,8 +17,10 @@ use ratatui::crossterm::event::{self, Event as TerminalEvent, KeyCode, KeyEvent,
 use super::{
     app::{App, Effect, Message},
     errands,
-    gauges::SystemGauges,
-    host::{Choices, Host},
+    files::Opened,
+    gauges::{Gauges, SystemGauges},
+    host::{Choices, Host, Order},
+    keys::Screen,
     terminal::Held,
     theme::Theme,
     worker::{self, Control, Rest, Told},
@@ -26,19 +28,28 @@ use super::{
 use crate::{measure::MeasuredLimits, store::Row};
 
 /// How often gauges are read while nothing is timed.
-const GAUGES: Duration = Duration::from_secs(2);
+const READINGS: Duration = Duration::from_secs(2);
 /// Messages that are worked on between two frames at most.
 const BURST: usize = 256;
 
 /// What a signal is to call.
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
+/// What the dashboard opens with.
+pub(crate) enum Shows {
+    /// What to run.
+    Setup,
+    /// Files that were read.
+    Files(Vec<Opened>),
+    /// What the host measures first: a training, which begins at once.
+    Training,
+}
+
 /// How the dashboard opens.
 pub(crate) struct Opening {
     pub(crate) choices: Choices,
     pub(crate) theme: Theme,
-    /// Files to show.
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) shows: Shows,
     /// Called once with what a signal is to call.
     pub(crate) on_signal: Box<dyn FnOnce(Wake)>,
 }
@@ -52,6 +63,10 @@ pub(crate) struct Left {
     pub(crate) file: Option<PathBuf>,
     /// What was told last.
     pub(crate) notice: Option<String>,
+    /// Why the last run broke off or did not begin, if it did.
+    pub(crate) failed: Option<String>,
+    /// Whether something still goes on.
+    pub(crate) is_busy: bool,
 }
 
 /// What the loop waits for.
@@ -99,7 +114,7 @@ pub(crate) fn open(host: Arc<dyn Host>, opening: Opening) -> anyhow::Result<Left
         read_at: None,
         opened: Instant::now(),
     };
-    session.start(&opening.files);
+    session.start(opening.shows);
     let result = session.run(&incoming);
     let left = session.left();
     drop(session);
@@ -150,19 +165,26 @@ struct Session {
 }
 
 impl Session {
-    fn start(&mut self, files: &[PathBuf]) {
+    fn start(&mut self, shows: Shows) {
         self.tick();
-        if files.is_empty() {
-            let runs = self.host.unfinished();
-            self.update(Message::Unfinished(runs));
-        } else {
-            let read = files.iter().map(|file| errands::read(file)).collect();
-            self.update(Message::Opened(read));
-            self.app.screen = super::keys::Screen::Live;
-            self.app.compare.against = self.app.compare.against.min(1);
-            self.app.refresh_rows();
-        }
         self.act(Effect::Plan(self.app.setup.choices.clone()));
+        match shows {
+            Shows::Setup => {
+                let runs = self.host.unfinished();
+                self.update(Message::Unfinished(runs));
+            }
+            Shows::Files(files) => {
+                let is_quality = files.iter().all(|file| matches!(file, Opened::Quality(_)));
+                self.app.opened(files.into_iter().map(Ok).collect());
+                self.app.screen = if is_quality { Screen::Tradeoff } else { Screen::Live };
+                self.app.compare.against = self.app.compare.against.min(1);
+                self.app.refresh_rows();
+            }
+            Shows::Training => {
+                self.app.begin_training();
+                self.act(Effect::Start(Order::default()));
+            }
+        }
     }
 
     fn run(&mut self, incoming: &Receiver<Incoming>) -> anyhow::Result<()> {
@@ -177,7 +199,7 @@ impl Session {
             let first = if self.is_timing() {
                 incoming.recv().map_err(RecvTimeoutError::from)
             } else {
-                incoming.recv_timeout(GAUGES)
+                incoming.recv_timeout(READINGS)
             };
             match first {
                 Ok(one) => {
@@ -195,9 +217,9 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a thread measures right now, so that nothing may be done here.
+    /// Whether a thread measures right now, so that nothing may be done here. A training is no measurement.
     fn is_timing(&self) -> bool {
-        self.app.measuring_limits || (self.thread.is_some() && self.resting.is_none())
+        self.app.measuring_limits || (self.thread.is_some() && self.resting.is_none() && !self.app.trains)
     }
 
     /// After drawing: lets the measuring thread go on, unless it is to pause.
@@ -231,6 +253,10 @@ impl Session {
                 self.catch_up();
             }
             Incoming::Signal => self.update(Message::Terminate),
+            Incoming::Told(Told::News(news)) => {
+                self.tick();
+                self.update(Message::News(news));
+            }
             Incoming::Told(Told::Begun(begun)) => self.begun = Some(Message::Begun(begun)),
             Incoming::Told(Told::Rest(mut rest)) => {
                 let events = std::mem::take(&mut rest.events);
@@ -289,8 +315,8 @@ impl Session {
     }
 
     fn tick(&mut self) {
-        let is_due = self.read_at.is_none_or(|at| at.elapsed() >= GAUGES / 2);
-        let gauges = is_due.then(|| self.gauges.read());
+        let is_due = self.read_at.is_none_or(|at| at.elapsed() >= READINGS / 2);
+        let gauges = is_due.then(|| Gauges { gpu_memory: self.host.gpu_memory(), ..self.gauges.read() });
         if is_due {
             self.read_at = Some(Instant::now());
         }
@@ -298,7 +324,9 @@ impl Session {
     }
 
     fn update(&mut self, message: Message) {
-        if let Some(effect) = self.app.update(message) {
+        let effect = self.app.update(message);
+        self.control.pause(self.app.wants_pause());
+        if let Some(effect) = effect {
             self.act(effect);
         }
     }
@@ -317,7 +345,7 @@ impl Session {
                 let message = errands::write(&self.app, export, &path, force, size);
                 self.update(message);
             }
-            Effect::Open(path) => self.open(&path),
+            Effect::Open(path) => self.update(Message::Opened(vec![errands::read(&path)])),
             Effect::List(dir) => {
                 let entries = errands::list(&dir);
                 self.update(Message::Listed(dir, entries));
@@ -333,12 +361,7 @@ impl Session {
         }
     }
 
-    fn open(&mut self, path: &Path) {
-        let message = errands::open(path);
-        self.update(message);
-    }
-
-    fn measure(&mut self, order: super::host::Order) {
+    fn measure(&mut self, order: Order) {
         self.control = Arc::default();
         // Drawn once more before the measuring thread has its say.
         let _ = self.held.draw(&self.app);
@@ -364,6 +387,8 @@ impl Session {
             rows: run.map(super::live_run::LiveRun::written).unwrap_or_default(),
             file: run.and_then(|r| r.begun().file.clone()),
             notice: self.app.notice.clone(),
+            failed: self.app.failed.clone(),
+            is_busy: self.thread.is_some(),
         }
     }
 }

@@ -4,7 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 use super::{
     host::{Choices, Facts, Outlook},
-    keys::Action,
+    keys::{Action, moved},
     text_line::TextLine,
 };
 use crate::{
@@ -140,7 +140,10 @@ impl Setup {
                 self.editing = Some(Editing::Text(TextLine::new(&chosen.join(","))));
                 return false;
             }
-            (Editing::Pick { words, at }, code) => pick(words, at, code),
+            (Editing::Pick { words, at }, code) => match moved(event, *at, words.len().saturating_sub(1)) {
+                Some(to) => *at = to,
+                None => pick(words, *at, code),
+            },
             (Editing::Text(line), _) => {
                 line.key(event);
             }
@@ -181,13 +184,8 @@ impl Setup {
     /// An action while nothing is edited; true if the choices changed.
     pub(crate) fn act(&mut self, action: Action, facts: &Facts) -> bool {
         let last = FIELDS.len();
+        self.at = action.moved(self.at, last).unwrap_or(self.at);
         match action {
-            Action::Up => self.at = self.at.saturating_sub(1),
-            Action::Down => self.at = (self.at + 1).min(last),
-            Action::PageUp => self.at = self.at.saturating_sub(10),
-            Action::PageDown => self.at = (self.at + 10).min(last),
-            Action::First => self.at = 0,
-            Action::Last => self.at = last,
             Action::Left => return self.turn(-1, facts),
             Action::Right => return self.turn(1, facts),
             Action::Enter if self.at < last => self.begin_edit(facts),
@@ -257,15 +255,10 @@ pub(crate) fn many(name: &str, facts: &Facts) -> Vec<String> {
     }
 }
 
-fn pick(words: &mut [(String, bool)], at: &mut usize, code: KeyCode) {
-    let last = words.len().saturating_sub(1);
+fn pick(words: &mut [(String, bool)], at: usize, code: KeyCode) {
     match code {
-        KeyCode::Up => *at = at.saturating_sub(1),
-        KeyCode::Down => *at = (*at + 1).min(last),
-        KeyCode::Home => *at = 0,
-        KeyCode::End => *at = last,
         KeyCode::Char(' ') => {
-            if let Some((_, on)) = words.get_mut(*at) {
+            if let Some((_, on)) = words.get_mut(at) {
                 *on = !*on;
             }
         }

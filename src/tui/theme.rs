@@ -1,9 +1,9 @@
-//! Colours, markers and glyphs: what each variant looks like everywhere, and how a frame is reduced to what the terminal can
-//! show. Views draw in true colour and Unicode; only this file knows of less.
+//! What the terminal can show, and how a frame is reduced to it. Views draw in true colour and Unicode; only this file knows
+//! of less.
 
 use ratatui::{buffer::Buffer, style::Color};
 
-use crate::attention::variants;
+use crate::report::Look;
 
 /// How many colours there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,13 @@ impl Theme {
     #[must_use]
     pub fn other_ground(self) -> Self {
         Self { ground: if self.ground == Ground::Dark { Ground::Light } else { Ground::Dark }, ..self }
+    }
+
+    /// The colour of a look on this ground.
+    #[must_use]
+    pub(crate) fn of(self, look: Look) -> Color {
+        let (r, g, b) = if self.ground == Ground::Dark { look.on_dark() } else { look.on_light() };
+        Color::Rgb(r, g, b)
     }
 
     /// Red, for what is wrong.
@@ -225,69 +232,8 @@ fn ascii(symbol: &str) -> char {
     }
 }
 
-/// Dots on and off along a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dash(pub(crate) u16, pub(crate) u16);
-
-/// How a variant looks in charts and tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Look {
-    hue: usize,
-    /// At its points.
-    pub(crate) marker: char,
-    /// Of its lines.
-    pub(crate) dash: Dash,
-}
-
-/// Okabe and Ito's palette without its vermilion, since red is for what is wrong: on dark, and darkened for light ground.
-const HUES: [[(u8, u8, u8); 2]; 6] = [
-    [(230, 159, 0), (166, 104, 0)],
-    [(0, 182, 132), (0, 112, 80)],
-    [(222, 140, 184), (158, 58, 112)],
-    [(86, 180, 233), (0, 96, 168)],
-    [(240, 228, 66), (122, 112, 0)],
-    [(140, 150, 255), (70, 70, 190)],
-];
-const MARKERS: [char; 9] = ['◆', '▲', '■', '●', '▼', '○', '△', '□', '◇'];
-const DASHES: [Dash; 4] = [Dash(1, 0), Dash(5, 2), Dash(2, 2), Dash(8, 3)];
-
-impl Look {
-    /// The look of a variant, by its name alone, so that it is the same in every chart of every file. `nth` counts the lines
-    /// that a chart has of it: further ones get other markers and dashes.
-    #[must_use]
-    pub(crate) fn of(variant: &str, nth: usize) -> Self {
-        let known = variants();
-        let base = variant.split('+').next_back().unwrap_or(variant);
-        let index = known.iter().position(|v| v.name == base).unwrap_or(known.len());
-        let is_hybrid = variant.contains('+');
-        // The four that the method is about come first, each with a hue of its own.
-        let place = match base {
-            "softmax" => 0,
-            "elu" => 1,
-            "rfa" => 2,
-            "t2r" => 3,
-            _ => 4 + index,
-        };
-        let shift = 5 * usize::from(is_hybrid) + nth;
-        Self {
-            hue: place % HUES.len(),
-            marker: MARKERS[(place + shift) % MARKERS.len()],
-            dash: DASHES[(usize::from(place > 3) + usize::from(is_hybrid) + nth) % DASHES.len()],
-        }
-    }
-
-    /// Its colour on that ground.
-    #[must_use]
-    pub(crate) fn colour(self, ground: Ground) -> Color {
-        let (r, g, b) = HUES[self.hue][usize::from(ground == Ground::Light)];
-        Color::Rgb(r, g, b)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use ratatui::layout::Rect;
 
     use super::*;
@@ -313,19 +259,6 @@ mod tests {
         assert_eq!(glyphs(&[("LC_ALL", "de_DE.utf8"), ("LANG", "C")]), Glyphs::Braille);
         let ground = |value| theme(&[("COLORFGBG", value)], ColourWish::Auto).ground;
         assert_eq!((ground("0;15"), ground("15;0"), ground("x")), (Ground::Light, Ground::Dark, Ground::Dark));
-    }
-
-    #[test]
-    fn the_paper_s_variants_differ_in_hue_and_marker_and_all_others_in_something() {
-        let four: Vec<Look> = ["softmax", "elu", "rfa", "t2r"].iter().map(|v| Look::of(v, 0)).collect();
-        assert_eq!(four.iter().map(|l| l.hue).collect::<HashSet<_>>().len(), 4);
-        assert_eq!(four.iter().map(|l| l.marker).collect::<HashSet<_>>().len(), 4);
-        let all: Vec<Look> = variants().iter().map(|v| Look::of(&v.name, 0)).collect();
-        for (i, a) in all.iter().enumerate() {
-            assert!(all[..i].iter().all(|b| a != b), "{a:?}");
-        }
-        assert_ne!(Look::of("t2r", 0), Look::of("t2r", 1));
-        assert_ne!(Look::of("t2r", 0), Look::of("window+t2r", 0));
     }
 
     #[test]

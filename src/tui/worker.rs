@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
@@ -19,11 +19,14 @@ use std::{
 use super::{
     host::{Ended, Host, Order},
     live_run::Begun,
+    training::News,
 };
-use crate::{measure::without_peak, spec::CellId, sweep::Event};
+use crate::{measure::without_peak, spec::CellId, sweep::Event, train::TrainEvent};
 
 /// Rests are at least this far apart: at most four frames a second.
 const BETWEEN_RESTS: Duration = Duration::from_millis(250);
+/// A visit that takes longer is announced: the screen then stands still for so long that one wonders.
+const LONG: Duration = Duration::from_secs(1);
 
 /// The measuring thread's turn to stand still: it waits until this is dropped.
 pub(crate) struct Rest {
@@ -41,6 +44,8 @@ pub(crate) enum Told {
     Begun(Box<Begun>),
     /// It stands still.
     Rest(Rest),
+    /// What a training said; it goes on meanwhile.
+    News(Vec<News>),
     /// It is over.
     Ended(Result<Ended, String>),
 }
@@ -51,6 +56,8 @@ pub(crate) struct Control {
     cancel: AtomicBool,
     /// A key was pressed: the next rest is due at once.
     attention: AtomicBool,
+    /// A training is to stand still after the update in hand.
+    pause: AtomicBool,
     skipped: Mutex<HashSet<CellId>>,
 }
 
@@ -65,6 +72,11 @@ impl Control {
         self.attention.store(true, SeqCst);
     }
 
+    /// Whether a training is to stand still.
+    pub(crate) fn pause(&self, wanted: bool) {
+        self.pause.store(wanted, SeqCst);
+    }
+
     /// The run is to go on without these cells.
     pub(crate) fn skip(&self, cells: impl IntoIterator<Item = CellId>) {
         self.skipped.lock().unwrap_or_else(PoisonError::into_inner).extend(cells);
@@ -76,6 +88,9 @@ pub(crate) struct Relay {
     control: Arc<Control>,
     tell: Box<dyn Fn(Told) -> bool + Send>,
     pending: RefCell<Vec<Event>>,
+    news: RefCell<Vec<News>>,
+    /// How long the last visit to a cell took.
+    took: RefCell<HashMap<CellId, Duration>>,
     last: Cell<Option<Instant>>,
     rested: Cell<Duration>,
 }
@@ -83,8 +98,8 @@ pub(crate) struct Relay {
 impl Relay {
     /// `tell` hands something to the screen's thread and says whether there is one.
     pub(crate) fn new(control: Arc<Control>, tell: Box<dyn Fn(Told) -> bool + Send>) -> Self {
-        let (pending, last, rested) = (RefCell::default(), Cell::default(), Cell::default());
-        Self { control, tell, pending, last, rested }
+        let (pending, news, took) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { control, tell, pending, news, took, last: Cell::default(), rested: Cell::default() }
     }
 
     /// The run begins.
@@ -92,12 +107,51 @@ impl Relay {
         (self.tell)(Told::Begun(Box::new(begun)));
     }
 
-    /// Takes note of an event; the screen learns of it at the next rest.
+    /// Takes note of an event; the screen learns of it at the next rest, and of a visit that may be long before it begins.
     pub(crate) fn note(&self, event: &Event) {
         self.pending.borrow_mut().push(event.clone());
-        if matches!(event, Event::RunFinished(_)) {
+        match event {
+            Event::VisitStarted(visit) => {
+                let took = |id| self.took.borrow().get(id).copied();
+                if visit.cells.last().and_then(took).is_none_or(|took| took > LONG) {
+                    self.rest(false);
+                }
+            }
+            Event::VisitFinished(finished) => {
+                let took = Duration::from_nanos(finished.visit.elapsed_ns);
+                self.took.borrow_mut().insert(finished.cell_id.clone(), took);
+            }
+            Event::RunFinished(_) => self.rest(false),
+            _ => {}
+        }
+    }
+
+    /// Takes note of what a training said. The screen learns of it soon, at most four times a second but for what is rare, and
+    /// the training never waits for it.
+    pub(crate) fn news(&self, news: News) {
+        let is_rare = !matches!(news, News::Event(TrainEvent::Step(_)));
+        self.news.borrow_mut().push(news);
+        if is_rare || self.is_due(true) {
+            self.tell_news();
+        }
+    }
+
+    /// Tells what was noted of a training and not told yet.
+    fn tell_news(&self) {
+        let news = std::mem::take(&mut *self.news.borrow_mut());
+        if !news.is_empty() {
+            (self.tell)(Told::News(news));
+            self.last.set(Some(Instant::now()));
+        }
+    }
+
+    /// Between updates of a training: stands still while the user wants a pause, and says whether it is to end.
+    pub(crate) fn between_updates(&self) -> bool {
+        if self.control.pause.load(SeqCst) {
+            self.tell_news();
             self.rest(false);
         }
+        self.is_cancelled()
     }
 
     /// Between visits: rests if it is time, and says whether the run is to end.
@@ -167,7 +221,8 @@ pub(crate) fn spawn<T: From<Told> + Send + 'static>(
     std::thread::Builder::new().name("measuring".to_owned()).spawn(move || {
         let to_screen = sender.clone();
         let relay = Rc::new(Relay::new(control, Box::new(move |told| to_screen.send(told.into()).is_ok())));
-        let result = catch_unwind(AssertUnwindSafe(|| host.measure(&order, relay)));
+        let result = catch_unwind(AssertUnwindSafe(|| host.measure(&order, Rc::clone(&relay))));
+        relay.tell_news();
         let ended = match result {
             Ok(Ok(ended)) => Ok(ended),
             Ok(Err(error)) => Err(described(&error)),
@@ -245,6 +300,65 @@ mod tests {
         control.attention();
         relay.between_samples();
         assert_eq!(*rests.lock().expect("count"), 1);
+    }
+
+    #[test]
+    fn a_visit_that_may_be_long_is_announced_and_a_short_one_is_not() {
+        let plan = crate::tui::scripted::plan(crate::tui::scripted::GRID);
+        let all = crate::tui::scripted::events(&plan, false, |_| 0.0);
+        let rests = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&rests);
+        let tell = move |_| {
+            *count.lock().expect("count") += 1;
+            true
+        };
+        let relay = Relay::new(Arc::default(), Box::new(tell));
+        let started = all.iter().find(|e| matches!(e, Event::VisitStarted(_))).expect("a visit");
+        let finished = all.iter().find(|e| matches!(e, Event::VisitFinished(_))).expect("its end");
+        let ends_after = |ns| {
+            let mut event = finished.clone();
+            if let Event::VisitFinished(finished) = &mut event {
+                finished.visit.elapsed_ns = ns;
+            }
+            event
+        };
+        // Nothing is known of the first; the second is as short, the third as long as the one before it.
+        for (event, rested) in [
+            (started.clone(), 1),
+            (ends_after(1_000_000), 1),
+            (started.clone(), 1),
+            (ends_after(5_000_000_000), 1),
+            (started.clone(), 2),
+        ] {
+            relay.note(&event);
+            assert_eq!(*rests.lock().expect("count"), rested);
+        }
+    }
+
+    #[test]
+    fn a_training_tells_what_is_rare_at_once_and_never_waits() {
+        let (sender, receiver) = channel::<Told>();
+        let control = Arc::new(Control::default());
+        let relay = Relay::new(Arc::clone(&control), Box::new(move |told| sender.send(told).is_ok()));
+        let step = News::Event(TrainEvent::Step(crate::train::TrainStep {
+            step: 1,
+            steps: 2,
+            tokens: 8,
+            loss: 1.0,
+            learning_rate: 0.1,
+            grad_norm: 1.0,
+            tokens_per_s: 8.0,
+            memory_bytes: None,
+        }));
+        let news = || receiver.try_iter().map(|t| if let Told::News(n) = t { n.len() } else { 99 }).collect::<Vec<_>>();
+        relay.news(News::Line("a".to_owned()));
+        (0..3).for_each(|_| relay.news(step.clone()));
+        assert_eq!(news(), [1]);
+        relay.news(News::Line("b".to_owned()));
+        assert_eq!(news(), [4]);
+        assert!(!relay.between_updates() && news().is_empty());
+        control.cancel();
+        assert!(relay.between_updates());
     }
 
     #[test]

@@ -19,7 +19,10 @@ use rustix::{
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
-use crate::{TINY, stderr, t2r, temp, tiny};
+use crate::{
+    TINY, stderr, t2r, temp, tiny,
+    training::{PRETRAIN, write_text},
+};
 
 /// A screen that does not come within this time does not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -197,6 +200,39 @@ fn results_are_viewed_without_measuring() {
     session.send("q");
     let (status, _) = session.end();
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_training_is_watched_and_its_log_viewed() {
+    let dir = temp();
+    write_text(dir.path());
+    let mut session = Session::open(dir.path(), &[&PRETRAIN[..], &["--tui"]].concat(), (120, 40));
+    session.wait_for("6/6 updates");
+    session.wait_for("done");
+    session.send("q");
+    let (status, after) = session.end();
+    assert_eq!(status.code(), Some(0));
+    // The answer comes when the screen is the terminal's again.
+    let answer = after.rsplit("\x1b[?1049l").next().unwrap_or_default();
+    assert!(answer.contains("perplexity") && answer.contains("pretrain"), "{answer}");
+    let plain = PRETRAIN.map(|arg| if arg == "base" { "plain" } else { arg });
+    t2r(dir.path(), &plain).code(0);
+    let log = |model: &str| read_to_string(dir.path().join(model).join("training/pretrain.csv")).expect("a log");
+    assert_eq!(column(&log("base"), "loss"), column(&log("plain"), "loss"));
+
+    let mut session = Session::open(dir.path(), &["view", "base/training/pretrain.csv"], (80, 24));
+    session.wait_for("pretrain.csv");
+    session.wait_for("6 updates");
+    session.send("q");
+    assert_eq!(session.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_training_that_cannot_begin_says_so_on_the_terminal() {
+    let dir = temp();
+    let mut session = Session::open(dir.path(), &["finetune", "nothing", "--text", "none.txt", "--tui"], (80, 24));
+    session.wait_for("cannot read none.txt");
+    assert_eq!(session.end().0.code(), Some(1));
 }
 
 #[test]

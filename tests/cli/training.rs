@@ -10,7 +10,7 @@ use std::{
 use crate::{stderr, stdout, t2r, temp};
 
 /// A text that has something to learn.
-fn write_text(dir: &Path) {
+pub(crate) fn write_text(dir: &Path) {
     let subjects = ["the cat", "a dog", "my friend", "the old king"];
     let verbs = ["sees", "follows", "likes", "forgets"];
     let line =
@@ -18,7 +18,7 @@ fn write_text(dir: &Path) {
     fs::write(dir.join("text.txt"), (0..800).map(line).collect::<String>()).expect("written");
 }
 
-const PRETRAIN: [&str; 27] = [
+pub(crate) const PRETRAIN: [&str; 27] = [
     "pretrain",
     "-o",
     "base",

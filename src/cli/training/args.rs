@@ -98,6 +98,9 @@ pub(in crate::cli) struct TrainArgs {
     /// Form of the answer: table, json, csv, md.
     #[arg(long, value_name = "FORM", default_value_t, help_heading = "Output")]
     pub(in crate::cli) format: Format,
+    /// Watch the training in the dashboard; the answer is printed when that is closed.
+    #[arg(long, help_heading = "Output", conflicts_with = "quiet")]
+    pub(in crate::cli) tui: bool,
 }
 
 /// `t2r pretrain`.
@@ -245,4 +248,7 @@ pub(in crate::cli) struct TradeoffArgs {
     /// Form of the answer: table, json, csv, md.
     #[arg(long, value_name = "FORM", default_value_t)]
     pub(in crate::cli) format: Format,
+    /// Watch the trainings in the dashboard; the answer is printed when that is closed.
+    #[arg(long, conflicts_with_all = ["quiet", "dry_run"])]
+    pub(in crate::cli) tui: bool,
 }

@@ -7,10 +7,11 @@ use super::{
     data::Raw,
     folder::Folder,
     school::{Report, School, Stage, answer_of, device, recipe},
+    watch::{Watch, watched},
 };
 use crate::{
     checkpoint::Checkpoint,
-    cli::{Answer, Ending, Failure, answer, args::Talk, say, setup, stop},
+    cli::{Answer, Ending, Failure, args::Talk},
     model::{Decoder, Setup, Translator},
     params::Params,
     spec::Positions,
@@ -22,7 +23,11 @@ const LEARNING_RATE: f64 = 2e-4;
 
 /// Trains a model on.
 pub(in crate::cli) fn finetune(args: &FinetuneArgs, talk: Talk) -> Answer<Ending> {
-    setup::set_threads(setup::threads(args.training.threads)?);
+    let own = args.clone();
+    watched(args.training.tui, args.training.threads, talk, move |watch| train(&own, watch))
+}
+
+fn train(args: &FinetuneArgs, watch: &Watch) -> Answer<(String, Ending)> {
     let main = recipe(&args.training, args.trained, LEARNING_RATE)?;
     let raw = Raw::read(&args.data)?;
     let folder = Folder::new(args.output.as_deref().unwrap_or(&args.model));
@@ -38,10 +43,8 @@ pub(in crate::cli) fn finetune(args: &FinetuneArgs, talk: Talk) -> Answer<Ending
     let tokenizer = checkpoint.tokenizer()?;
     let device = device();
     let data = raw.encoded(&tokenizer, &args.training, args.data.validation_size, &device)?;
-    if !talk.quiet {
-        say(&data.outlook);
-    }
-    stop::listen()?;
+    watch.say(&data.outlook);
+    watch.listen()?;
     let mut params =
         Params::trainable(&device, DType::F32, args.training.seed).from_source(checkpoint.source_of(&setup));
     let network: Box<dyn Network> = match setup.has_encoder() {
@@ -55,15 +58,15 @@ pub(in crate::cli) fn finetune(args: &FinetuneArgs, talk: Talk) -> Answer<Ending
         tokenizer: &tokenizer,
         data: &data,
         folder: &folder,
-        talk,
+        watch,
     };
     if is_elsewhere && !resume {
         school.keep()?;
     }
     let reports = stages(args, &school, main)?;
     let is_stopped = reports.iter().any(Report::is_stopped);
-    answer(&answer_of(&reports).render(args.training.format)?)?;
-    Ok(if is_stopped { Ending::Interrupted } else { Ending::Done })
+    let ending = if is_stopped { Ending::Interrupted } else { Ending::Done };
+    Ok((answer_of(&reports).render(args.training.format)?, ending))
 }
 
 fn stages(args: &FinetuneArgs, school: &School<'_>, main: Recipe) -> Answer<Vec<Report>> {

@@ -9,6 +9,7 @@ mod pretrain;
 mod school;
 mod tradeoff;
 mod translate;
+mod watch;
 
 pub(super) use args::{FinetuneArgs, PretrainArgs, TradeoffArgs, TranslateArgs};
 pub(super) use bleu::{BleuArgs, score};

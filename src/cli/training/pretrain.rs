@@ -9,11 +9,12 @@ use super::{
     data::Raw,
     folder::Folder,
     school::{School, Stage, answer_of, device, recipe},
+    watch::{Watch, watched},
 };
 use crate::{
     attention::{Heads, ResolveRequest, resolve},
     checkpoint::{Description, SpecialTokens, Tokenizer},
-    cli::{Answer, Ending, Failure, answer, args::Talk, say, setup, stop},
+    cli::{Answer, Ending, Failure, args::Talk},
     model::{Decoder, Setup, Translator},
     params::Params,
     spec::{Activation, ModelShape, Positions, VariantSpec},
@@ -26,7 +27,11 @@ const LEARNING_RATE: f64 = 1e-3;
 
 /// Trains a new model.
 pub(in crate::cli) fn pretrain(args: &PretrainArgs, talk: Talk) -> Answer<Ending> {
-    setup::set_threads(setup::threads(args.train.threads)?);
+    let own = args.clone();
+    watched(args.train.tui, args.train.threads, talk, move |watch| train(&own, watch))
+}
+
+fn train(args: &PretrainArgs, watch: &Watch) -> Answer<(String, Ending)> {
     let recipe = recipe(&args.train, Trained::All, LEARNING_RATE)?;
     let raw = Raw::read(&args.data)?;
     let folder = Folder::new(&args.output);
@@ -36,10 +41,8 @@ pub(in crate::cli) fn pretrain(args: &PretrainArgs, talk: Talk) -> Answer<Ending
     let setup = model(args, tokenizer.vocab_size(), raw.is_aligned())?;
     let device = device();
     let data = raw.encoded(&tokenizer, &args.train, args.data.validation_size, &device)?;
-    if !talk.quiet {
-        say(&data.outlook);
-    }
-    stop::listen()?;
+    watch.say(&data.outlook);
+    watch.listen()?;
     let mut params = Params::trainable(&device, DType::F32, args.train.seed);
     let network: Box<dyn Network> = match setup.has_encoder() {
         true => Box::new(Translator::new(&setup, &mut params)?),
@@ -54,7 +57,7 @@ pub(in crate::cli) fn pretrain(args: &PretrainArgs, talk: Talk) -> Answer<Ending
         tokenizer: &tokenizer,
         data: &data,
         folder: &folder,
-        talk,
+        watch,
     };
     if !args.train.resume {
         // A training that is interrupted before its first look leaves a model all the same.
@@ -62,8 +65,7 @@ pub(in crate::cli) fn pretrain(args: &PretrainArgs, talk: Talk) -> Answer<Ending
     }
     let report = school.train(Stage { name: "pretrain", recipe, past: "", save_every: args.train.save_every })?;
     let ending = if report.is_stopped() { Ending::Interrupted } else { Ending::Done };
-    answer(&answer_of(&[report]).render(args.train.format)?)?;
-    Ok(ending)
+    Ok((answer_of(&[report]).render(args.train.format)?, ending))
 }
 
 /// The tokenizer that is named, or one that is learned; that of a training that goes on is the one it began with.

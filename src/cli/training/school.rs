@@ -2,13 +2,12 @@
 
 use candle_core::Device;
 
-use super::{args::TrainArgs, data::Data, folder::Folder};
+use super::{args::TrainArgs, data::Data, folder::Folder, watch::Watch};
 use crate::{
     checkpoint::{Description, Tokenizer},
-    cli::{Answer, Failure, args::Talk, run, stop},
+    cli::{Answer, Failure},
     measure::MonotonicClock,
     params::Params,
-    progress::TrainProgress,
     report::Listing,
     sweep::nine_digits,
     train::{
@@ -31,8 +30,8 @@ pub(super) struct School<'a> {
     pub(super) data: &'a Data,
     /// Where it is written.
     pub(super) folder: &'a Folder,
-    /// How much is said.
-    pub(super) talk: Talk,
+    /// Who watches.
+    pub(super) watch: &'a Watch,
 }
 
 /// One stage.
@@ -110,13 +109,14 @@ impl School<'_> {
         if goes_on {
             trainer.resume(&state)?;
         }
-        let log = if goes_on { TrainLog::resume(&log, trainer.progress().step)? } else { TrainLog::begin(&log)? };
-        let progress = TrainProgress::new(run::manner(self.talk));
-        let progress = if is_perplexity { progress } else { progress.of_distances() };
-        let mut listeners = Listeners { log, progress, school: self, first: None };
+        let kept = if goes_on { TrainLog::resume(&log, trainer.progress().step)? } else { TrainLog::begin(&log)? };
+        let title = format!("{name} {}", self.folder.root().display());
+        let people = self.watch.begin(&title, is_perplexity, goes_on.then_some(&log));
+        let mut listeners = Listeners { log: kept, people, school: self, first: None };
+        let stop = || self.watch.stop();
         let mut around = Surroundings {
             clock: &MonotonicClock::default(),
-            stop: &stop::asked,
+            stop: &stop,
             listener: &mut listeners,
             snapshots: Some((&state, save_every)),
         };
@@ -133,7 +133,7 @@ impl School<'_> {
 /// The log hears first, then the best model is kept, then people are told.
 struct Listeners<'a> {
     log: TrainLog,
-    progress: TrainProgress,
+    people: Box<dyn Listener>,
     school: &'a School<'a>,
     first: Option<f64>,
 }
@@ -146,7 +146,7 @@ impl Listener for Listeners<'_> {
             TrainEvent::Validated(Validated { improved: true, .. }) => self.school.keep()?,
             _ => {}
         }
-        self.progress.on_event(event)
+        self.people.on_event(event)
     }
 }
 

@@ -4,15 +4,19 @@ use std::path::Path;
 
 use candle_core::DType;
 
-use super::{args::TradeoffArgs, school::device};
+use super::{
+    args::TradeoffArgs,
+    school::device,
+    watch::{Watch, watched},
+};
 use crate::{
     checkpoint::{Checkpoint, Tokenizer},
-    cli::{Answer, Ending, Failure, answer, args::Talk, run as of_run, say, setup, stop},
+    cli::{Answer, Ending, Failure, answer, args::Talk, setup},
     measure::MonotonicClock,
     model::{Decoder, LayerAttention, Translator},
     params::Params,
-    progress::TrainProgress,
     report::Listing,
+    store::QualityRow,
     tradeoff::{
         Inputs, Material, Row, Rows, Run, Teacher, Tradeoff, TradeoffProfile, Watcher, id_of, load, runs, table,
         values_of,
@@ -27,8 +31,11 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
         answer(&planned(&profile).render(args.format)?)?;
         return Ok(Ending::Done);
     }
-    let n_threads = setup::threads(args.threads)?;
-    setup::set_threads(n_threads);
+    let own = args.clone();
+    watched(args.tui, args.threads, talk, move |watch| train(&own, &profile, watch))
+}
+
+fn train(args: &TradeoffArgs, profile: &TradeoffProfile, watch: &Watch) -> Answer<(String, Ending)> {
     let inputs = Inputs {
         text: args.text.clone(),
         source: args.source.clone(),
@@ -36,28 +43,44 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
         groups: args.groups.clone(),
     };
     let given = args.model.as_deref().map(given).transpose()?;
-    let id = id_of(&profile, &inputs, given.as_ref().map(|g| g.name.as_str()))?;
-    let material = Material::new(&profile, &inputs, given.as_ref().map(|g| g.tokenizer.inner()))?;
+    let id = id_of(profile, &inputs, given.as_ref().map(|g| g.name.as_str()))?;
+    let material = Material::new(profile, &inputs, given.as_ref().map(|g| g.tokenizer.inner()))?;
     let (path, mut rows) = match (&args.csv, &args.resume) {
         (Some(path), _) => (path, Rows::begin(path, args.force)?),
         (None, Some(path)) => (path, Rows::resume(path, &id, profile.decode.lengths.len())?),
         (None, None) => return Err(Failure::Usage("give --csv PATH, or --resume PATH".into())),
     };
-    stop::listen()?;
+    watch.listen()?;
+    let stop = || watch.stop();
     let tradeoff = Tradeoff {
-        profile: &profile,
+        profile,
         material: &material,
         given: given.map(|g| g.teacher),
         device: &device(),
         clock: &MonotonicClock::default(),
-        stop: &stop::asked,
+        stop: &stop,
         machine: &setup::machine(),
-        n_threads,
+        n_threads: setup::threads(args.threads)?,
     };
-    let mut telling = Telling { progress: TrainProgress::new(of_run::manner(talk)), talk };
+    rows.all().iter().for_each(|row| watch.judged(quality_of(row)));
+    let mut telling = Telling { watch, people: None };
     let ended = tradeoff.run(&id, &mut rows, path, &mut telling)?;
-    answer(&table(rows.all()).render(args.format)?)?;
-    Ok(if ended == Ended::Stopped { Ending::Interrupted } else { Ending::Done })
+    let ending = if ended == Ended::Stopped { Ending::Interrupted } else { Ending::Done };
+    Ok((table(rows.all()).render(args.format)?, ending))
+}
+
+/// What the dashboard shows of a model.
+fn quality_of(row: &Row) -> QualityRow {
+    QualityRow {
+        variant: row.variant.clone(),
+        detail: row.cross_variant.iter().map(|cross| format!("× {cross} ")).collect::<String>() + &row.label,
+        perplexity: Some(row.perplexity),
+        bleu: row.bleu,
+        accuracy: Some(row.accuracy),
+        tokens_per_s: Some(row.tokens_per_s),
+        state_bytes: Some(row.state_bytes as f64),
+        seq_len: Some(row.seq_len as f64),
+    }
 }
 
 /// A model that is there already.
@@ -104,31 +127,27 @@ fn planned(profile: &TradeoffProfile) -> Listing {
 }
 
 /// Tells which model is in hand, how its training goes and what came of it.
-struct Telling {
-    progress: TrainProgress,
-    talk: Talk,
+struct Telling<'a> {
+    watch: &'a Watch,
+    /// Who hears of the training in hand.
+    people: Option<Box<dyn Listener>>,
 }
 
-impl Listener for Telling {
+impl Listener for Telling<'_> {
     fn on_event(&mut self, event: &TrainEvent) -> anyhow::Result<()> {
-        // Of many trainings in a row, single updates are told only where much is to be said, or in a bar.
-        self.progress.on_event(event)
+        self.people.as_mut().map_or(Ok(()), |people| people.on_event(event))
     }
 }
 
-impl Watcher for Telling {
+impl Watcher for Telling<'_> {
     fn begun(&mut self, run: &Run, at: usize, of: usize) {
-        if !self.talk.quiet {
-            say(&format!("[{}/{of}] {}", at + 1, run.label()));
-        }
+        self.watch.say(&format!("[{}/{of}] {}", at + 1, run.label()));
+        self.people = Some(self.watch.begin(&run.label(), true, None));
     }
 
     fn done(&mut self, row: &Row) {
-        if self.talk.quiet {
-            return;
-        }
         let bleu = row.bleu.map_or_else(String::new, |bleu| format!(" · BLEU {bleu:.2}"));
-        say(&format!(
+        self.watch.say(&format!(
             "  perplexity {:.3} · {:.1} % right{bleu} · {} tokens in {:.0} s · {:.0} tokens/s at {} · state {} B",
             row.perplexity,
             100.0 * row.accuracy,
@@ -138,5 +157,6 @@ impl Watcher for Telling {
             row.seq_len,
             row.state_bytes,
         ));
+        self.watch.judged(quality_of(row));
     }
 }

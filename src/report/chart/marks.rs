@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::{
-    super::look::{Look, Rgb},
+    super::look::{Dash, Look, Rgb},
     Line, Point,
 };
 use crate::stats::Interval;
@@ -51,7 +51,7 @@ fn path(placed: &[Placed<'_>]) -> String {
 }
 
 fn dashes(look: Look) -> Option<String> {
-    let (on, off) = look.dash;
+    let Dash(on, off) = look.dash;
     (off > 0).then(|| format!("{} {}", on * 2, off * 2))
 }
 

@@ -9,6 +9,7 @@ mod training;
 
 pub(super) use memory::state_bytes;
 pub(super) use speed::of_one_run;
+pub use training::{CURVE_LOOKS, thinned};
 
 use super::{
     chart::{Chart, Source},

@@ -3,7 +3,7 @@
 use super::{
     super::{
         chart::{Axis, Chart, Line, Point, Scale, Ticks, Unit},
-        look::Look,
+        look::{Dash, Look},
         material::TrainingFrom,
         numbers::three,
         text::clean,
@@ -15,8 +15,9 @@ use crate::store::TrainingRow;
 /// Points that a curve is drawn with, at most; all of them are rows of the file.
 const MAX_POINTS: usize = 400;
 
-/// Curves of one log are no variants: they have looks of their own.
-const LOOKS: [Look; 2] = [Look { hue: 5, marker: '○', dash: (1, 0) }, Look { hue: 1, marker: '●', dash: (1, 0) }];
+/// Curves of one log are no variants: they have looks of their own, that of training first, then that of what is held out.
+pub const CURVE_LOOKS: [Look; 2] =
+    [Look { hue: 5, marker: '○', dash: Dash(1, 0) }, Look { hue: 1, marker: '●', dash: Dash(1, 0) }];
 
 type Of = fn(&TrainingRow) -> Option<f64>;
 
@@ -45,7 +46,7 @@ pub(super) fn training(files: &[TrainingFrom]) -> Vec<Figure> {
 fn chart(file: &TrainingFrom, title: &str, scale: Scale, curves: &[Curve]) -> Chart {
     let lines: Vec<Line> = curves
         .iter()
-        .zip(LOOKS)
+        .zip(CURVE_LOOKS)
         .map(|((name, of, has_markers), look)| {
             let points: Vec<Point> = thinned(&file.table.rows, *of)
                 .into_iter()
@@ -78,7 +79,8 @@ fn chart(file: &TrainingFrom, title: &str, scale: Scale, curves: &[Curve]) -> Ch
 
 /// (step, value) in ascending steps; of a long log the first, the last, and of every stretch the smallest and the largest,
 /// so that spikes stay.
-fn thinned(rows: &[TrainingRow], of: Of) -> Vec<(f64, f64)> {
+#[must_use]
+pub fn thinned(rows: &[TrainingRow], of: fn(&TrainingRow) -> Option<f64>) -> Vec<(f64, f64)> {
     let mut all: Vec<(f64, f64)> = rows.iter().filter_map(|r| Some((r.step, of(r)?))).collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     if all.len() <= MAX_POINTS {

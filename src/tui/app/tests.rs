@@ -1,5 +1,7 @@
 //! Scripted keys and events: what they make of the state, and what is to be done.
 
+use std::path::PathBuf;
+
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 
@@ -71,6 +73,18 @@ fn a_run_starts_pauses_goes_on_and_is_cancelled_after_asking_once() {
     assert!(app.update(Message::Ended(Ok(Ended::default()))).is_none());
     assert_eq!(app.phase, Phase::Finished);
     assert!(matches!(press_all(&mut app, "q"), Some(Effect::Quit)));
+}
+
+#[test]
+fn a_run_that_breaks_off_is_told_from_one_that_does_not_begin() {
+    let mut app = running(0.3, false, |_| 0.0);
+    app.update(Message::Ended(Err("disk full".to_owned())));
+    assert!(app.notice.as_ref().is_some_and(|n| n.starts_with("the run broke off: disk full")), "{:?}", app.notice);
+    app.screen = Screen::Setup;
+    press_all(&mut app, "s");
+    app.update(Message::Ended(Err("no device".to_owned())));
+    assert!(app.notice.as_ref().is_some_and(|n| n.starts_with("the run did not begin")), "{:?}", app.notice);
+    assert_eq!(app.failed.as_deref(), Some("no device"));
 }
 
 #[test]
@@ -151,18 +165,23 @@ fn the_charts_turn_to_the_group_in_hand_and_stay_where_they_are_put() {
 
 #[test]
 fn files_are_laid_over_and_give_verdicts() {
-    let app = viewing(2);
+    let mut app = viewing(2);
     assert_eq!(app.compare.files.len(), 2);
     assert_eq!(app.compare.against, 1);
-    assert_eq!(app.compare.pairs.len(), 24);
-    assert!(app.compare.pairs.iter().all(|p| p.verdict == crate::tui::compare::Verdict::Faster));
-    assert_eq!(app.compare.differences.len(), 1);
+    // Many cells take a while: nothing is compared before someone looks.
+    assert!(app.compare.result.is_none() && app.overlay_sheet.is_none());
+    press_all(&mut app, "4");
+    let told = app.compare.comparison().expect("compared");
+    assert_eq!((told.count("faster"), told.cells.len(), told.environment.len()), (24, 24, 1));
     assert!(app.overlay_sheet.is_some());
     let mut app = finished(false);
     app.update(Message::Opened(vec![Err("no such file".to_owned())]));
     assert_eq!(app.notice.as_deref(), Some("no such file"));
-    app.update(Message::Opened(vec![Ok(Loaded { name: "a".to_owned(), rows: rows(), note: String::new() })]));
-    assert_eq!(app.compare.pairs.len(), 24);
+    let file = Loaded { name: "a".to_owned(), rows: rows(), note: String::new() };
+    app.update(Message::Opened(vec![Ok(Opened::Cells(file))]));
+    press_all(&mut app, "4");
+    // It is the run itself: the same launch on both sides claims no difference.
+    assert_eq!(app.compare.comparison().map(|c| (c.cells.len(), c.count("faster"))), Some((24, 0)));
 }
 
 #[test]
@@ -262,7 +281,7 @@ proptest! {
                 }
                 Happens::Opened => {
                     let loaded = Loaded { name: "f".to_owned(), rows: rows(), note: String::new() };
-                    app.update(Message::Opened(vec![Ok(loaded)]));
+                    app.update(Message::Opened(vec![Ok(Opened::Cells(loaded))]));
                 }
                 Happens::Planned(ok) => {
                     let planned = if ok { Ok(outlook(&plan)) } else { Err("rounds is 0".to_owned()) };

@@ -4,13 +4,15 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::parts::{panel, short_len};
 use crate::{
-    report::numbers::{bytes, thousands, three, time},
+    report::{
+        Dash,
+        numbers::{bytes, thousands, three, time},
+    },
     stats::Crossover,
     tui::{
         app::App,
         board::{Curve, LastPoint, Metric, Passing, Sheet},
         plot::{Mark, Plot, PlotLine},
-        theme::Dash,
     },
 };
 
@@ -24,7 +26,7 @@ fn axis_text(metric: Metric) -> fn(f64) -> String {
 }
 
 /// `2k`, `50M`.
-fn short_number(v: f64) -> String {
+pub(super) fn short_number(v: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     match units.into_iter().find(|(scale, _)| v >= *scale) {
         Some((scale, unit)) => format!("{}{unit}", shorter(&three(v / scale))),
@@ -86,14 +88,12 @@ pub(super) fn plot_lines(app: &App, sheet: &Sheet, curves: &[Curve], metric: Met
             } else {
                 curve.last.as_ref().map_or_else(String::new, |l| note(metric, l))
             },
-            colour: of.look.colour(app.theme.ground),
-            marker: if is_tail {
-                '·'
-            } else if over {
-                '+'
-            } else {
-                of.look.marker
-            },
+            colour: app.theme.of(of.look),
+            marker: Some(match () {
+                () if is_tail => '·',
+                () if over => '+',
+                () => of.look.marker,
+            }),
             dash,
             points: curve.points.clone(),
         })
@@ -104,9 +104,7 @@ pub(super) fn plot_lines(app: &App, sheet: &Sheet, curves: &[Curve], metric: Met
 /// Where lines pass softmax, as marks in their colours.
 pub(super) fn marks(app: &App, sheet: &Sheet, passings: &[Passing]) -> Vec<Mark> {
     let mark = |p: &Passing| match p.crossover {
-        Crossover::At { length, .. } => {
-            Some(Mark { x: length, colour: sheet.lines.get(p.line)?.look.colour(app.theme.ground) })
-        }
+        Crossover::At { length, .. } => Some(Mark { x: length, colour: app.theme.of(sheet.lines.get(p.line)?.look) }),
         _ => None,
     };
     passings.iter().filter_map(mark).collect()
@@ -165,7 +163,9 @@ pub(super) fn draw(
     let plot = Plot {
         lines,
         marks,
+        log_x: true,
         log_y: !app.selection.linear,
+        binary_x: false,
         binary_y: metric == Metric::Memory,
         y_text: axis_text(metric),
         x_text: short_len,

@@ -1,4 +1,4 @@
-//! Compare: the file's lines over one's own, what each cell's intervals say, and in what the machines differ.
+//! Compare: the file's lines over one's own, what is claimed of each cell, and what differs around them.
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
@@ -7,20 +7,23 @@ use super::{
     parts::{bold, dim, left, lines, page, panel, put, reversed, right, short_len, split_bottom, split_right, wrapped},
 };
 use crate::{
-    report::numbers::time,
+    compare::{CellComparison, Comparison, Measured, Ratio, Verdict},
+    report::numbers::{three, time},
     tui::{
         app::App,
         board::Metric,
-        compare::{Pair, Picker, Verdict},
-        grid::figure,
+        compare::{Picker, VERDICTS},
         selection::Charts,
     },
 };
 
 /// Columns of a variant's name.
-const NAME: usize = 14;
+const NAME: usize = 16;
 
-/// From this width on the machines stand beside the chart.
+/// Columns of a ratio with its interval.
+const RATIO: usize = 20;
+
+/// From this width on what differs stands beside the chart.
 const WIDE: u16 = 110;
 
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -33,11 +36,15 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
         nothing_yet(app, area, buffer);
         return;
     }
+    if app.compare.around {
+        around(app, area, buffer);
+        return;
+    }
     let (top, bottom) = split_bottom(area, (area.height / 2).max(8));
     if area.width >= WIDE {
         let (over, side) = split_right(top, area.width * 2 / 5);
         overlay(app, over, buffer);
-        machines(app, side, buffer);
+        around(app, side, buffer);
     } else {
         overlay(app, top, buffer);
     }
@@ -97,66 +104,115 @@ fn overlay(app: &App, area: Rect, buffer: &mut Buffer) {
     chart::draw(app, sheet, metric, (&drawn, &[]), inner, buffer);
 }
 
-fn machines(app: &App, area: Rect, buffer: &mut Buffer) {
-    let inner = panel(buffer, area, "What differs: here, in the file");
-    if app.compare.differences.is_empty() {
-        lines(buffer, inner, [("the same machine, build and seed".to_owned(), Style::new())]);
-        return;
+/// What differs around the cells, and whether that matters; what the cells come to together.
+fn around(app: &App, area: Rect, buffer: &mut Buffer) {
+    let inner = panel(buffer, area, "What differs: file, here");
+    let width = usize::from(inner.width);
+    let Some(comparison) = app.compare.comparison() else { return };
+    let mut out: Vec<(String, Style)> = Vec::new();
+    if comparison.environment.is_empty() {
+        out.push(("the same machine and build".to_owned(), Style::new()));
     }
-    let texts = app.compare.differences.iter().flat_map(|(name, here, there)| {
-        [((*name).to_owned(), bold()), (format!("  {here}"), Style::new()), (format!("+ {there}"), dim())]
-    });
-    lines(buffer, inner, texts);
+    for difference in &comparison.environment {
+        out.push((difference.column.to_owned(), bold()));
+        out.push((format!("+ {}", difference.base), dim()));
+        out.push((format!("  {}", difference.candidate), Style::new()));
+    }
+    let objections = &comparison.fairness.objections;
+    if !objections.is_empty() {
+        out.push(("Is it fair?".to_owned(), bold()));
+        out.extend(objections.iter().flat_map(|o| wrapped(&format!("! {o}"), width)).map(|l| (l, Style::new())));
+    }
+    out.push(("Geometric means over cells".to_owned(), bold()));
+    out.extend(comparison.means.iter().map(|m| {
+        let (workload, variant, implementation) =
+            (m.key.get("workload"), m.key.variant(true), m.key.get("implementation"));
+        let text = format!("{workload} {variant} {implementation}: {} of {}", ratio(&m.ratio), m.cells);
+        (text, Style::new())
+    }));
+    let first = if app.compare.around { app.compare.scroll.min(out.len().saturating_sub(1)) } else { 0 };
+    lines(buffer, inner, out.into_iter().skip(first));
 }
 
 fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     let c = &app.compare;
-    let words = [Verdict::Faster, Verdict::Slower, Verdict::Unclear, Verdict::Incomparable, Verdict::Missing];
-    let counts: Vec<String> =
-        words.iter().filter(|v| c.count(**v) > 0).map(|v| format!("{} {}", c.count(*v), v.word())).collect();
     let other = c.other().map_or("", |f| f.name.as_str());
-    let across = if c.across { " (across implementation, device, threads, seed)" } else { "" };
     let more = if c.files.len() > 1 { " · ← → other file" } else { "" };
-    let inner = panel(buffer, area, &format!("Here against {other}{across}: {}{more}", counts.join(", ")));
+    let comparison = match &c.result {
+        Some(Ok(comparison)) => comparison,
+        refused => {
+            let inner = panel(buffer, area, &format!("Here against {other}{more}"));
+            let why = refused.as_ref().and_then(|r| r.as_ref().err()).map_or_else(String::new, ToString::to_string);
+            lines(buffer, inner, wrapped(&why, usize::from(inner.width)).into_iter().map(|l| (l, Style::new())));
+            return;
+        }
+    };
+    let across = if c.across { " (across implementation, device, threads, seed)" } else { "" };
+    let inner = panel(buffer, area, &format!("Here against {other}{across}: {}{more}", counts(comparison)));
     let head = format!(
-        "{} {:<9} {:>5} {:>6} {:>9} {:>9}  {:<12} file/here",
+        "{} {:<9} {:>5} {:>6}  {:<12} {} {:>9} {:>9}",
         left("variant", NAME),
         "workload",
         "batch",
         "len",
-        "here",
+        "verdict",
+        left("file/here", RATIO),
         "file",
-        "verdict"
+        "here",
     );
     put(buffer, Rect::new(inner.x, inner.y, inner.width, 1), &head, dim());
-    let height = usize::from(inner.height).saturating_sub(1);
-    for (y, (k, pair)) in (inner.y + 1..inner.bottom()).zip(c.pairs.iter().enumerate().skip(page(c.at, height))) {
-        let style = match pair.verdict {
+    let (list, said) = split_bottom(Rect::new(inner.x, inner.y + 1, inner.width, inner.height.saturating_sub(1)), 1);
+    let shown = c.order.iter().enumerate().skip(page(c.at, usize::from(list.height)));
+    for (y, (k, i)) in (list.top()..list.bottom()).zip(shown) {
+        let cell = &comparison.cells[*i];
+        let style = match cell.verdict {
             _ if k == c.at => reversed(),
             Verdict::Faster | Verdict::Slower => bold(),
             _ => dim(),
         };
-        put(buffer, Rect::new(inner.x, y, inner.width, 1), &line(app, pair), style);
+        put(buffer, Rect::new(list.x, y, list.width, 1), &line(app, *i, cell), style);
     }
+    put(buffer, said, &app.compare.selected().map_or_else(String::new, why), Style::new());
 }
 
-fn line(app: &App, pair: &Pair) -> String {
-    let row = &app.rows()[pair.own];
-    let other = pair.other.and_then(|o| app.compare.other()?.rows.get(o));
-    let of = |row: Option<&crate::store::Row>| row.and_then(figure).map_or_else(|| "–".to_owned(), |(c, _)| time(c));
-    let ratio = pair.ratio.map_or_else(String::new, |r| {
-        let bounds = pair.bounds.map_or_else(String::new, |(l, h)| format!(" [{l:.2}, {h:.2}]"));
-        format!("{r:.2}{bounds}")
-    });
-    let name = app.names.get(pair.own).map_or("", String::as_str);
+fn counts(comparison: &Comparison) -> String {
+    let counted = VERDICTS.iter().map(|word| (comparison.count(word), word)).filter(|(n, _)| *n > 0);
+    counted.map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+fn line(app: &App, i: usize, cell: &CellComparison) -> String {
+    let named = app.compare.own.get(i).copied().flatten().and_then(|row| app.names.get(row));
+    let of = |side: Option<Measured>| right(&side.map_or_else(|| "–".to_owned(), |m| time(m.ns)), 9);
+    let len = cell.key.number("seq_len").map_or_else(String::new, |n| short_len(n as f64));
     format!(
-        "{} {:<9} {:>5} {:>6} {} {}  {:<12} {ratio}",
-        left(name, NAME),
-        row.workload,
-        row.batch_size,
-        short_len(row.seq_len as f64),
-        right(&of(Some(row)), 9),
-        right(&of(other), 9),
-        pair.verdict.word()
+        "{} {:<9} {:>5} {len:>6}  {:<12} {} {} {}",
+        left(named.unwrap_or(&cell.key.variant(true)), NAME),
+        cell.key.get("workload"),
+        cell.key.get("batch_size"),
+        cell.verdict.word(),
+        left(&cell.ratio.as_ref().map_or_else(String::new, ratio), RATIO),
+        of(cell.base),
+        of(cell.candidate),
     )
+}
+
+fn ratio(ratio: &Ratio) -> String {
+    let interval = ratio.interval.map_or_else(String::new, |i| format!(" [{}, {}]", three(i.0), three(i.1)));
+    format!("{}×{interval}", three(ratio.ratio))
+}
+
+/// Why the selected cell has its verdict, or what would decide it.
+fn why(cell: &CellComparison) -> String {
+    let reason = match &cell.verdict {
+        Verdict::Unclear(needs) => format!("unclear: {}", needs.advice()),
+        Verdict::Incomparable(why) => format!("incomparable: {why}"),
+        Verdict::Missing("candidate") => "missing here".to_owned(),
+        Verdict::Missing(_) => "missing in the file".to_owned(),
+        claimed => claimed.word().to_owned(),
+    };
+    let p = cell.p_holm.map_or_else(String::new, |p| format!(" · p {} of all cells together", three(p)));
+    let side = |name: &str, side: Option<Measured>| {
+        side.map_or_else(String::new, |m| format!(" · {name} {} rounds in {} launches", m.rounds, m.launches))
+    };
+    format!("{reason}{p}{}{}", side("file", cell.base), side("here", cell.candidate))
 }

@@ -67,7 +67,7 @@ fn map(app: &App, area: Rect, buffer: &mut Buffer) {
     };
     let look = sheet.lines[line].look;
     let inner = panel(buffer, area, &format!("{} × softmax · {}", sheet.lines[line].name, sheet.title));
-    let colour = Style::new().fg(look.colour(app.theme.ground));
+    let colour = Style::new().fg(app.theme.of(look));
     put(buffer, Rect::new(inner.x, inner.y, 9, 1), &format!("{} batch", look.marker), colour);
     let width = 8_u16;
     for (k, len) in sheet.lens.iter().enumerate() {

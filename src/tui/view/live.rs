@@ -9,30 +9,39 @@
 //! └───────────────────┘└───────────────────┘
 //! ```
 
+use std::time::Duration;
+
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
     chart::{self, passings_text, precision, times},
-    parts::{bar, bold, dim, left, lines, panel, put, right, short_len, split_bottom, split_right, wrapped},
+    gauges,
+    parts::{bold, dim, left, lines, panel, put, right, short_len, split_bottom, split_right, wrapped},
+    training,
 };
 use crate::{
-    report::numbers::{bytes, thousands, three, time},
+    report::{
+        Look,
+        numbers::{bytes, thousands, three, time},
+    },
     stats::{LatencyHistogram, quantile},
     sweep::FOREIGN_CPU_LIMIT_PCT,
     tui::{
         app::{App, Phase},
         board::Metric,
         grid::figure,
-        live_run::{CellState, LiveRun},
-        theme::{Glyphs, Look},
+        live_run::{CellState, LiveRun, Visiting},
+        theme::Glyphs,
     },
 };
 
 /// From this width on there are two columns.
-const WIDE: u16 = 100;
+pub(super) const WIDE: u16 = 100;
 
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
-    if app.rows().is_empty() {
+    if app.shows_training && !app.trainings.is_empty() {
+        training::render(app, area, buffer);
+    } else if app.rows().is_empty() {
         nothing_yet(app, area, buffer);
     } else if area.width >= WIDE && area.height >= 28 {
         wide(app, area, buffer);
@@ -44,6 +53,7 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
 fn nothing_yet(app: &App, area: Rect, buffer: &mut Buffer) {
     let inner = panel(buffer, area, "Live");
     let text = match app.phase {
+        Phase::Starting if app.trains => "The training begins: text, tokens and model are read first.",
         Phase::Starting => "The run begins: device, memory and what watching costs are looked at first.",
         _ => "Nothing has been measured yet. 1 says what to run, s starts it there; 4 opens results of earlier runs.",
     };
@@ -67,17 +77,20 @@ fn wide(app: &App, area: Rect, buffer: &mut Buffer) {
     let (list, machine) = split_right(bottom, half);
     cells(app, list, buffer);
     let inner = panel(buffer, machine, "Machine");
-    lines(buffer, inner, machine_lines(app, usize::from(inner.width)));
+    lines(buffer, inner, gauges::panel_lines(app, usize::from(inner.width)));
 }
 
 fn narrow(app: &App, area: Rect, buffer: &mut Buffer) {
-    let (rest, gauges) = split_bottom(area, 1);
+    let (rest, machine) = split_bottom(area, 1);
     let below = (rest.height * 2 / 5).clamp(6, 12);
     let (top, list) = split_bottom(rest, below);
     let metric = Metric::ALL[app.selection.metric % Metric::ALL.len()];
     chart::render(app, metric, top, buffer);
     cells(app, list, buffer);
-    put(buffer, gauges, &gauge_line(app), dim());
+    match timing_text(app) {
+        Some(text) => put(buffer, machine, &format!(" {text} · {}", label(app)), bold()),
+        None => put(buffer, machine, &gauges::line(app), dim()),
+    };
 }
 
 /// Rows of the sheet and batch that are shown, the longest and those in hand first.
@@ -109,7 +122,7 @@ fn cells(app: &App, area: Rect, buffer: &mut Buffer) {
     for (y, (i, line)) in (inner.y + 1..inner.bottom()).zip(shown) {
         let look = sheet.lines[line].look;
         let area = Rect::new(inner.x, y, inner.width, 1);
-        let colour = Style::new().fg(look.colour(app.theme.ground));
+        let colour = Style::new().fg(app.theme.of(look));
         let x = put(buffer, area, &format!("{} ", look.marker), colour);
         let area = Rect::new(x, y, inner.right().saturating_sub(x), 1);
         let (text, style) = cell_text(app, i, name_width, &sheet.lines[line].name);
@@ -156,22 +169,42 @@ fn cell_text(app: &App, i: usize, name_width: usize, name: &str) -> (String, Sty
 }
 
 fn now_title(app: &App) -> String {
-    let Some(run) = &app.run else { return "File".to_owned() };
-    let label = |i: usize| run.plan().cells().nth(i).map(crate::spec::Cell::label).unwrap_or_default();
-    match (run.current.last(), &run.last, app.phase) {
-        (_, Some(last), Phase::Finished) => format!("Last: {}", label(last.cell)),
-        (_, Some(last), _) => format!("Now: {}", label(last.cell)),
-        (Some(i), None, _) => format!("Now: {}", label(*i)),
-        (None, None, _) => "Now".to_owned(),
+    match (&app.run, app.phase) {
+        (None, _) => "File".to_owned(),
+        (_, Phase::Finished) => format!("Last: {}", label(app)),
+        _ => format!("Now: {}", label(app)),
     }
+}
+
+/// What the cell in hand is called, or else the one that was measured last.
+fn label(app: &App) -> String {
+    let Some(run) = &app.run else { return String::new() };
+    let at = run.current.last().copied().filter(|_| run.visiting.is_some()).or(run.last.as_ref().map(|l| l.cell));
+    at.and_then(|i| run.plan().cells().nth(i)).map(crate::spec::Cell::label).unwrap_or_default()
+}
+
+/// Since when a visit is timed and how long it takes: nothing moves meanwhile, and this is what one reads then.
+fn timing_text(app: &App) -> Option<String> {
+    let is_long = |v: &Visiting| v.expected.is_none_or(|t| t >= Duration::from_secs(1));
+    let visiting = app.run.as_ref()?.visiting.filter(is_long)?;
+    let time = humantime::format_rfc3339_seconds(visiting.since).to_string();
+    let clock = time.get(11..19).unwrap_or_default();
+    let expected = visiting.expected.map_or_else(String::new, |t| {
+        format!(", {} {} s", if visiting.is_known { "about" } else { "perhaps" }, three(t.as_secs_f64()))
+    });
+    let so_far = app.now.saturating_sub(visiting.begun).as_secs();
+    let so_far = if so_far > 0 { format!("; {so_far} s so far") } else { String::new() };
+    Some(format!("timed since {clock} UTC{expected}{so_far}"))
 }
 
 /// The visit that was measured last: its latencies by position, percentiles of all its cell's calls, how sure the figure is.
 fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
     let width = usize::from(area.width);
     let Some(run) = &app.run else { return file_lines(app, width) };
+    let timing = timing_text(app).map(|text| (text + " · nothing moves meanwhile, keys wait", bold()));
     let Some(last) = &run.last else {
-        return vec![("checking the code against its formula, warming up…".to_owned(), dim())];
+        let first = ("checking the code against its formula, warming up…".to_owned(), dim());
+        return std::iter::once(first).chain(timing).collect();
     };
     let samples = &last.visit.measured.samples_ns;
     let row = &run.rows[last.cell];
@@ -182,11 +215,15 @@ fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
     } else {
         (&figures, "rounds so far, first to last")
     };
-    let colour = Look::of(&row.variant, 0).colour(app.theme.ground);
-    let mut out = vec![
-        (format!("{} {what}", thousands(&values.len().to_string())), dim()),
+    let colour = app.theme.of(Look::of(&row.variant, 0));
+    let mut out: Vec<(String, Style)> = timing.into_iter().collect();
+    let is_other = run.visiting.is_some() && run.current.last() != Some(&last.cell);
+    let of = run.plan().cells().nth(last.cell).filter(|_| is_other);
+    let of = of.map_or_else(String::new, |cell| format!("before it {}: ", cell.label()));
+    out.extend([
+        (format!("{of}{} {what}", thousands(&values.len().to_string())), dim()),
         (sparkline(values, width, app.theme.glyphs), Style::new().fg(colour)),
-    ];
+    ]);
     out.push((percentiles(row, samples), Style::new()));
     let (centre, half) = figure(row).unzip();
     let target = run.begun().info.ci_target;
@@ -260,58 +297,6 @@ fn sparkline(values: &[f64], width: usize, glyphs: Glyphs) -> String {
         if glyphs == Glyphs::Ascii { ['_', '_', '.', '.', '-', '=', '=', '#'][level] } else { BARS[level] }
     };
     if most > 0.0 { medians.iter().map(bar).collect() } else { String::new() }
-}
-
-fn machine_lines(app: &App, width: usize) -> Vec<(String, Style)> {
-    let g = &app.gauges;
-    let mut out = Vec::new();
-    let each = 18;
-    let per_line = (width / each).max(1);
-    for (k, cores) in g.cpu_pct.chunks(per_line).enumerate().take(3) {
-        let core = |(i, pct): (usize, &f64)| format!("{:<3}{} {:>3.0} % ", k * per_line + i, bar(pct / 100.0, 8), pct);
-        out.push((
-            format!(
-                "{}{}",
-                if k == 0 { "cpu " } else { "    " },
-                cores.iter().enumerate().map(core).collect::<String>()
-            ),
-            Style::new(),
-        ));
-    }
-    if let Some((used, total)) = g.memory {
-        let rss = g.rss_bytes.map_or_else(String::new, |b| format!("  t2r {}", bytes(b)));
-        let text = format!("mem {} {}/{}{rss}", bar(used as f64 / total as f64, 10), bytes(used), bytes(total));
-        out.push((text, Style::new()));
-    }
-    let freq = g.freq_hz.map(|hz| format!("{:.1} GHz", hz / 1e9));
-    let temp = g.temp_c.map(|t| format!("{t:.0} °C"));
-    let cost = app.run.as_ref().and_then(|r| r.begun().observer).map(|c| match c.interval {
-        Some((_, most)) => format!("watching costs a block {:.2} %, at most {most:.2} %", c.pct),
-        None => format!("watching costs a block {:.2} %", c.pct),
-    });
-    let facts: Vec<String> = [freq, temp, cost].into_iter().flatten().collect();
-    if !facts.is_empty() {
-        out.push((facts.join("  "), dim()));
-    }
-    if let Some(run) = &app.run {
-        for warning in run.warnings.iter().rev() {
-            let times = if warning.times > 1 { format!(" (×{})", warning.times) } else { String::new() };
-            out.push((format!("! {}{times}", warning.text), bold()));
-        }
-    }
-    out
-}
-
-/// The gauges in one line, for narrow screens.
-fn gauge_line(app: &App) -> String {
-    let g = &app.gauges;
-    let mean = (!g.cpu_pct.is_empty()).then(|| g.cpu_pct.iter().sum::<f64>() / g.cpu_pct.len() as f64);
-    let cpu = mean.map(|m| format!("cpu {} {m:.0} %", bar(m / 100.0, 6)));
-    let memory = g.memory.map(|(used, total)| format!("mem {}/{}", bytes(used), bytes(total)));
-    let temp = g.temp_c.map(|t| format!("{t:.0} °C"));
-    let warned = app.run.as_ref().and_then(|r| r.warnings.last()).map(|w| format!("! {}", w.text));
-    let parts: Vec<String> = [cpu, memory, temp, warned].into_iter().flatten().collect();
-    format!(" {}", parts.join("  "))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod chart;
 mod compare;
 mod dialog;
+mod gauges;
 mod grid;
 mod help;
 mod live;
@@ -10,6 +11,7 @@ mod machine;
 mod parts;
 mod setup;
 mod tradeoff;
+mod training;
 
 use ratatui::{
     Frame,
@@ -78,6 +80,13 @@ fn header(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 fn subject(app: &App) -> String {
+    if let Some(course) = app
+        .trainings
+        .shown()
+        .filter(|_| app.shows_training && app.run.is_none() && (app.trains || app.screen == Screen::Live))
+    {
+        return format!("{} · {}", course.name, app.facts.machine.cpu_info);
+    }
     match (&app.run, app.compare.files.first()) {
         (Some(run), _) => {
             let first = run.plan().cells().next();
@@ -95,7 +104,17 @@ fn subject(app: &App) -> String {
 
 fn status(app: &App) -> String {
     let Some(run) = &app.run else {
+        let share = app.trainings.shown().and_then(|c| Some(format!("{:.0} %", 100.0 * c.share_done()?)));
+        let share = share.filter(|_| app.shows_training).unwrap_or_default();
         return match app.phase {
+            Phase::Running { pausing: true } => format!("‖ paused  {share}"),
+            Phase::Running { .. } => {
+                let left = app.trainings.shown().and_then(|c| c.time_left(app.now));
+                let left = left.map_or_else(String::new, |t| format!(" · eta {}", short_span(t)));
+                format!("● training  {share}{left}")
+            }
+            Phase::Cancelling => "ending…".to_owned(),
+            Phase::Finished => format!("■ ended · {share}"),
             Phase::Starting => "starting…".to_owned(),
             _ if app.measuring_limits => "measuring the machine…".to_owned(),
             _ => "idle".to_owned(),
@@ -165,10 +184,14 @@ fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
 /// Whether an action does anything now.
 fn is_apt(app: &App, action: Action) -> bool {
     match action {
-        Action::Pause | Action::Skip | Action::Cancel => app.is_busy(),
+        Action::Pause | Action::Cancel => app.is_busy(),
+        Action::Skip => app.is_busy() && app.run.is_some(),
+        Action::NextSheet if app.shows_training => app.trainings.place().1 > 1,
+        Action::NextBatch if app.shows_training && app.screen == Screen::Live => false,
         Action::Rerun | Action::MoreRounds => !app.is_busy() && app.run.is_some(),
         Action::WriteCsv | Action::NextBatch | Action::NextSheet => !app.rows().is_empty(),
         Action::CloseFile => !app.compare.files.is_empty(),
+        Action::Turn => !app.trainings.is_empty() && !app.rows().is_empty(),
         _ => true,
     }
 }
@@ -177,6 +200,7 @@ fn is_apt(app: &App, action: Action) -> bool {
 fn brief(app: &App, binding: &super::keys::Binding) -> &'static str {
     match binding.action {
         Action::Pause if app.wants_pause() => "go on",
+        Action::NextSheet if app.screen == Screen::Live && app.shows_training => "training",
         _ => binding.brief,
     }
 }

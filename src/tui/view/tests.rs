@@ -1,12 +1,16 @@
 //! Snapshots of every screen in the states that people meet, and what must hold at every size.
 
-use ratatui::{Terminal, backend::TestBackend, style::Color};
+use std::time::{Duration, SystemTime};
+
+use ratatui::{Terminal, backend::TestBackend, crossterm::event::KeyCode, style::Color};
 
 use crate::tui::{
     app::App,
     export::{screenshot, text},
     keys::Screen,
-    scripted::{finished, opened, press_all, running, viewing},
+    live_run::Visiting,
+    quality::QualityFile,
+    scripted::{finished, opened, press, press_all, running, training, viewing},
     theme::{Depth, Glyphs, Theme},
 };
 
@@ -51,6 +55,42 @@ fn live() {
 }
 
 #[test]
+fn live_of_a_training() {
+    pinned("live_training", &training(0.5));
+    let mut paused = training(0.5);
+    press_all(&mut paused, " ");
+    press(&mut paused, KeyCode::Tab);
+    insta::assert_snapshot!("live_training_paused_80", shown(&paused, (80, 24)));
+    let mut begins = opened();
+    begins.begin_training();
+    insta::assert_snapshot!("live_training_begins_80", shown(&begins, (80, 24)));
+}
+
+#[test]
+fn a_long_visit_says_since_when_it_is_timed_and_how_long_it_takes() {
+    let mut app = on(running(0.4, false, |_| 0.0), Screen::Live);
+    assert!(!shown(&app, (120, 40)).contains("timed since"));
+    let run = app.run.as_mut().expect("a run");
+    let (since, begun) =
+        (SystemTime::UNIX_EPOCH + Duration::from_secs(3723), app.now.saturating_sub(Duration::from_secs(8)));
+    run.visiting = Some(Visiting { since, begun, expected: Some(Duration::from_secs(40)), is_known: true });
+    for size in [(80, 24), (120, 40)] {
+        let text = shown(&app, size);
+        assert!(text.contains("timed since 01:02:03 UTC, about 40.0 s; 8 s so far"), "{text}");
+    }
+}
+
+#[test]
+fn an_accelerator_s_memory_is_a_gauge_where_there_is_one() {
+    let mut app = on(running(0.4, false, |_| 0.0), Screen::Live);
+    assert!(!shown(&app, (120, 40)).contains("gpu"));
+    app.gauges.gpu_memory = Some((3 << 30, 12 << 30));
+    for size in [(80, 24), (120, 40)] {
+        assert!(shown(&app, size).contains("3.00 GiB/12.0 GiB"), "{}", shown(&app, size));
+    }
+}
+
+#[test]
 fn grid() {
     pinned("grid_nothing_yet", &on(opened(), Screen::Grid));
     pinned("grid_running", &on(running(0.6, false, |_| 0.0), Screen::Grid));
@@ -63,13 +103,20 @@ fn grid() {
 #[test]
 fn compare_tradeoff_machine_help() {
     pinned("compare_nothing_yet", &on(opened(), Screen::Compare));
-    pinned("compare_two_files", &on(viewing(2), Screen::Compare));
+    let mut two = viewing(2);
+    press_all(&mut two, "4");
+    pinned("compare_two_files", &two);
+    press_all(&mut two, "d");
+    insta::assert_snapshot!("compare_differences_80", shown(&two, (80, 24)));
     pinned("tradeoff_without_quality", &on(opened(), Screen::Tradeoff));
     let mut with = on(opened(), Screen::Tradeoff);
     let file =
         "variant,perplexity,tokens_per_s,state_bytes_pred\nsoftmax,18.0,100,1000\nt2r,19.0,400,10\nelu,21.0,300,20\n";
-    with.quality = crate::tui::quality::parse_quality("quality.csv", file.as_bytes()).expect("readable");
+    let table = crate::store::parse_quality("quality.csv", file.as_bytes()).expect("readable");
+    with.quality = Some(QualityFile::new("quality.csv".to_owned(), table));
     pinned("tradeoff", &with);
+    press(&mut with, KeyCode::Tab);
+    insta::assert_snapshot!("tradeoff_memory_80", shown(&with, (80, 24)));
     let mut help = on(opened(), Screen::Live);
     press_all(&mut help, "?");
     pinned("help", &help);

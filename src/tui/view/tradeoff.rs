@@ -1,30 +1,40 @@
-//! Tradeoff: quality against speed, with the points that nothing beats joined; without quality, what to do for it.
+//! Tradeoff: quality against speed and against memory, with the models that nothing beats joined; without quality, what to do
+//! for it.
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::parts::{bold, dim, left, lines, panel, put, right, split_bottom, wrapped};
+use super::{
+    chart::short_number,
+    parts::{bold, dim, left, lines, panel, put, right, split_bottom, split_right, wrapped},
+};
 use crate::{
-    report::numbers::{bytes, three},
+    report::{
+        Dash, Look,
+        numbers::{bytes, three},
+    },
     tui::{
         app::App,
         plot::{Plot, PlotLine, Point},
-        quality::QualityFile,
-        theme::{Dash, Look},
+        quality::{Cost, Panel, QualityFile},
     },
 };
 
+/// From this width on speed and memory stand side by side.
+const WIDE: u16 = 110;
+
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     match &app.quality {
-        Some(file) if !file.points.is_empty() => with_quality(app, file, area, buffer),
+        Some(file) if !file.panels.is_empty() => with_quality(app, file, area, buffer),
         _ => without(app, area, buffer),
     }
 }
 
 fn without(app: &App, area: Rect, buffer: &mut Buffer) {
     let inner = panel(buffer, area, "Quality against speed and memory");
-    let text = "Speed says nothing of quality: random weights are as fast as trained ones. Open a CSV that has a column \
-                perplexity or bleu beside tokens_per_s (f), such as one written by `t2r tradeoff`, which evaluates and times \
-                checkpoints; each of its rows becomes a point here, and those that nothing beats are joined.";
+    let text = "Speed says nothing of quality: random weights are as fast as trained ones. f opens a CSV that has a column \
+                perplexity, bleu or accuracy beside tokens_per_s or state_bytes, such as one written by `t2r tradeoff`, which \
+                trains, judges and times models; each of its rows becomes a point here, and those that nothing beats are \
+                joined.";
     let width = usize::from(inner.width.saturating_sub(4));
     let mut texts: Vec<(String, Style)> = wrapped(text, width).into_iter().map(|l| (l, Style::new())).collect();
     if app.quality.is_some() {
@@ -35,63 +45,86 @@ fn without(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 fn with_quality(app: &App, file: &QualityFile, area: Rect, buffer: &mut Buffer) {
-    let rows = (file.points.len() as u16 + 3).min(area.height / 2);
+    let (mut at, mut beside) = (&file.panels[app.quality_at % file.panels.len()], None);
+    if area.width >= WIDE {
+        // The costs of a measure stand side by side, and one turns from measure to measure.
+        let mut measures = file.panels.chunk_by(|a, b| a.quality == b.quality).collect::<Vec<_>>();
+        let of = measures.swap_remove(app.quality_at % measures.len());
+        (at, beside) = (&of[0], of.get(1));
+    }
+    let rows = (at.points.len() as u16 + 3).min(area.height / 2);
     let (top, bottom) = split_bottom(area, rows);
-    let inner = panel(buffer, top, &format!("{} over tokens/s · {}", file.quality.name(), file.name));
-    let mut front: Vec<Point> = file
-        .points
-        .iter()
-        .filter(|p| p.is_front)
-        .map(|p| Point { x: p.tokens_per_s, y: p.quality, interval: None })
-        .collect();
+    match beside {
+        Some(other) => {
+            let (left, right) = split_right(top, top.width / 2);
+            chart(app, file, at, left, buffer);
+            chart(app, file, other, right, buffer);
+        }
+        None => chart(app, file, at, top, buffer),
+    }
+    table(file, at, bottom, buffer);
+}
+
+fn chart(app: &App, file: &QualityFile, shown: &Panel, area: Rect, buffer: &mut Buffer) {
+    let title = format!("{} over {} · {}", shown.quality.name(), shown.cost.name(), file.name);
+    let inner = panel(buffer, area, &title);
+    let place = |x: f64, y: f64| Point { x, y, interval: None };
+    let mut front: Vec<Point> = shown.points.iter().filter(|p| p.is_front).map(|p| place(p.cost, p.quality)).collect();
     front.sort_by(|a, b| a.x.total_cmp(&b.x));
     let mut drawn = vec![PlotLine {
         label: String::new(),
         note: String::new(),
         colour: ratatui::style::Color::Reset,
-        marker: '·',
+        marker: None,
         dash: Dash(2, 2),
         points: front,
     }];
-    for p in &file.points {
-        let look = Look::of(&p.variant, 0);
+    for (k, p) in shown.points.iter().enumerate() {
+        let variant = |row: usize| file.rows[row].variant.as_str();
+        let nth = shown.points[..k].iter().filter(|o| variant(o.row) == variant(p.row)).count();
+        let look = Look::of(variant(p.row), nth);
         drawn.push(PlotLine {
-            label: p.name.clone(),
+            label: file.name_of(p.row),
             note: String::new(),
-            colour: look.colour(app.theme.ground),
-            marker: look.marker,
+            colour: app.theme.of(look),
+            marker: Some(look.marker),
             dash: look.dash,
-            points: vec![Point { x: p.tokens_per_s, y: p.quality, interval: None }],
+            points: vec![place(p.cost, p.quality)],
         });
     }
-    let xs: Vec<f64> = file.points.iter().map(|p| p.tokens_per_s).collect();
     let plot = Plot {
         lines: &drawn,
         marks: &[],
+        log_x: true,
         log_y: !app.selection.linear,
+        binary_x: shown.cost == Cost::State,
         binary_y: false,
         y_text: three,
-        x_text: three,
-        x_ticks: &xs,
+        x_text: if shown.cost == Cost::State { |v| bytes(v as u64) } else { short_number },
+        x_ticks: &[],
         glyphs: app.theme.glyphs,
     };
     plot.render(inner, buffer);
-    let inner = panel(buffer, bottom, "● on the front: nothing is better and at least as fast");
-    let head = format!("  {} {:>12} {:>12} {:>10}", left("model", 34), "quality", "tokens/s", "state");
+}
+
+fn table(file: &QualityFile, shown: &Panel, area: Rect, buffer: &mut Buffer) {
+    let inner = panel(buffer, area, "● on the front: nothing is better and costs no more");
+    let name = usize::from(inner.width).saturating_sub(40).clamp(20, 60);
+    let head = format!("  {} {:>12} {:>12} {:>10}", left("model", name), "quality", "tokens/s", "state");
     put(buffer, Rect::new(inner.x, inner.y, inner.width, 1), &head, dim());
     let below = Rect::new(inner.x, inner.y + 1, inner.width, inner.height.saturating_sub(1));
     lines(
         buffer,
         below,
-        file.points.iter().map(|p| {
-            let state = p.state_bytes.map_or_else(String::new, |b| bytes(b as u64));
-            let mark = if p.is_front { "●" } else { " " };
+        shown.points.iter().map(|p| {
+            let row = &file.rows[p.row];
             let text = format!(
-                "{mark} {} {} {} {}",
-                left(&p.name, 34),
+                "{} {} {} {} {}",
+                if p.is_front { "●" } else { " " },
+                left(&file.name_of(p.row), name),
                 right(&three(p.quality), 12),
-                right(&three(p.tokens_per_s), 12),
-                right(&state, 10)
+                right(&row.tokens_per_s.map_or_else(String::new, three), 12),
+                right(&row.state_bytes.map_or_else(String::new, |b| bytes(b as u64)), 10)
             );
             (text, if p.is_front { bold() } else { Style::new() })
         }),
