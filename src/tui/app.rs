@@ -185,6 +185,9 @@ impl App {
             Message::Key(event) => return self.key(&event),
             Message::Pasted(text) => return self.paste(&text),
             Message::Tick(now, gauges) => {
+                if self.wants_pause() {
+                    self.stand_still(now.saturating_sub(self.now));
+                }
                 self.now = now;
                 self.gauges = gauges.unwrap_or_else(|| std::mem::take(&mut self.gauges));
             }
@@ -301,6 +304,14 @@ impl App {
             run.settle();
             self.follow();
             self.refresh_charts();
+        }
+    }
+
+    /// A pause is no part of the pace.
+    fn stand_still(&mut self, span: Duration) {
+        self.trainings.stand_still(span);
+        if let Some(run) = &mut self.run {
+            run.started += span;
         }
     }
 

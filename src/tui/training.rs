@@ -226,6 +226,13 @@ impl Trainings {
         }
     }
 
+    /// The one that goes begins so much later.
+    pub(crate) fn stand_still(&mut self, span: Duration) {
+        if let Some(course) = self.courses.last_mut() {
+            course.begun += span;
+        }
+    }
+
     fn line(&mut self, text: String) {
         self.lines.push(text);
         let extra = self.lines.len().saturating_sub(LINES);
@@ -283,7 +290,10 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::scripted::{opened, press_all, training};
+    use crate::tui::{
+        message::Message,
+        scripted::{opened, press_all, training},
+    };
 
     #[test]
     fn curves_and_numbers_follow_what_the_training_says() {
@@ -327,6 +337,10 @@ mod tests {
         let mut app = training(0.5);
         press_all(&mut app, " ");
         assert!(app.wants_pause());
+        let left = |app: &App| app.trainings.shown().and_then(|c| c.time_left(app.now));
+        let before = left(&app);
+        app.update(Message::Tick(app.now + Duration::from_secs(100), None));
+        assert_eq!(left(&app), before);
         assert!(press_all(&mut app, " k").is_none() && app.dialog.is_some());
         assert!(matches!(press_all(&mut app, "y"), Some(Effect::Cancel)));
     }
