@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Run;
+use super::{run::Run, speed::Speed};
 
 /// Raised by a change of meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -62,10 +62,10 @@ pub struct Row {
     pub batch_size: usize,
     /// Tokens of context before the decoded ones.
     pub seq_len: usize,
-    /// Over all sequences.
-    pub tokens_per_s: f64,
+    /// Over all sequences; empty until all models are there.
+    pub tokens_per_s: Option<f64>,
     /// State of one sequence there.
-    pub state_bytes: u64,
+    pub state_bytes: Option<u64>,
     /// Version of the program.
     pub build_version: String,
     /// Its commit.
@@ -76,14 +76,45 @@ pub struct Row {
     pub n_threads: usize,
     /// When the model was done, RFC 3339.
     pub test_time: String,
+    /// 95 % interval of `tokens_per_s` over rounds.
+    #[serde(default)]
+    pub tokens_per_s_ci95_low: Option<f64>,
+    /// Its other end.
+    #[serde(default)]
+    pub tokens_per_s_ci95_high: Option<f64>,
+    /// Rounds in which it was measured, models taking turns; empty in files of versions that measured each by itself.
+    #[serde(default)]
+    pub speed_rounds: Option<usize>,
+    /// CPU time that other processes took meanwhile, in percent of one core.
+    #[serde(default)]
+    pub foreign_cpu_pct: Option<f64>,
+    /// When it was measured, RFC 3339.
+    #[serde(default)]
+    pub speed_time: Option<String>,
 }
 
 impl Row {
-    fn is_of(&self, run: &Run) -> bool {
+    /// Whether a model of that run and this one are made of the same, so that they are equally fast.
+    #[must_use]
+    pub fn is_made_as(&self, run: &Run) -> bool {
         self.variant == run.variant.to_string()
             && self.cross_variant == run.cross.as_ref().map(ToString::to_string)
             && self.layers == run.layers.to_string()
-            && (self.way.as_str(), self.seed) == (run.way.as_str(), run.seed)
+    }
+
+    fn set_speed(&mut self, speed: &Speed, time: &str) {
+        let round = |x: f64| (x * 10.0).round() / 10.0;
+        self.tokens_per_s = Some(round(speed.tokens_per_s));
+        self.tokens_per_s_ci95_low = speed.interval.map(|(low, _)| round(low));
+        self.tokens_per_s_ci95_high = speed.interval.map(|(_, high)| round(high));
+        self.state_bytes = Some(speed.state_bytes);
+        self.speed_rounds = Some(speed.rounds);
+        self.foreign_cpu_pct = speed.foreign_cpu_pct.map(round);
+        self.speed_time = Some(time.to_owned());
+    }
+
+    fn is_of(&self, run: &Run) -> bool {
+        self.is_made_as(run) && (self.way.as_str(), self.seed) == (run.way.as_str(), run.seed)
     }
 }
 
@@ -165,6 +196,27 @@ impl Rows {
         Ok(())
     }
 
+    /// Whether a model made as that run has no speed yet.
+    #[must_use]
+    pub fn lacks_speed(&self, run: &Run) -> bool {
+        self.rows.iter().any(|row| row.is_made_as(run) && row.tokens_per_s.is_none())
+    }
+
+    /// Writes speeds, each of all models that are made as a run, in place of what was there.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn set_speeds(&mut self, speeds: &[(Run, Vec<Speed>)], time: &str) -> anyhow::Result<()> {
+        for row in &mut self.rows {
+            let of_row = speeds.iter().find(|(run, _)| row.is_made_as(run));
+            let at_depth = of_row.and_then(|(_, speeds)| speeds.iter().find(|speed| speed.len == row.seq_len));
+            if let Some(speed) = at_depth {
+                row.set_speed(speed, time);
+            }
+        }
+        self.rewrite()
+    }
+
     fn rewrite(&self) -> anyhow::Result<()> {
         let mut bytes = csv_of(&self.rows, true)?;
         if self.rows.is_empty() {
@@ -172,7 +224,11 @@ impl Rows {
             let header = csv_of(&[Row::default()], true)?;
             bytes = header.split_inclusive(|b| *b == b'\n').next().unwrap_or_default().to_vec();
         }
-        Ok(fs::write(&self.path, bytes)?)
+        // Beside and moved into place, so that the file is whole at any time.
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(".part");
+        fs::write(&beside, bytes)?;
+        Ok(fs::rename(&beside, &self.path)?)
     }
 }
 

@@ -14,11 +14,11 @@ use crate::{
     attention::{Heads, ResolveRequest, resolve},
     checkpoint::{Description, SpecialTokens, Tokenizer},
     cli::{Answer, Ending, Failure, answer, args::Talk, say, setup, stop},
-    model::{Decoder, Setup, Translator},
+    model::Setup,
     params::Params,
     spec::{Activation, ModelShape, Positions, VariantSpec},
     text::{END_OF_TEXT, learn_bpe},
-    train::{Network, Trained},
+    train::{Trained, Trainee},
 };
 
 /// Step size where none is given.
@@ -40,27 +40,16 @@ pub(in crate::cli) fn pretrain(args: &PretrainArgs, talk: Talk) -> Answer<Ending
         say(&data.outlook);
     }
     stop::listen()?;
-    let mut params = Params::trainable(&device, DType::F32, args.train.seed);
-    let network: Box<dyn Network> = match setup.has_encoder() {
-        true => Box::new(Translator::new(&setup, &mut params)?),
-        false => Box::new(Decoder::new(&setup, &mut params)?),
-    };
+    let trainee = Trainee::new(&setup, Params::trainable(&device, DType::F32, args.train.seed), Trained::All)?;
     let end = tokenizer.id(END_OF_TEXT);
     let description = Description::own(&setup, SpecialTokens { bos: end, eos: end.into_iter().collect() });
-    let school = School {
-        network: network.as_ref(),
-        params: &params,
-        description: &description,
-        tokenizer: &tokenizer,
-        data: &data,
-        folder: &folder,
-        talk,
-    };
+    let school = School { description: &description, tokenizer: &tokenizer, data: &data, folder: &folder, talk };
     if !args.train.resume {
         // A training that is interrupted before its first look leaves a model all the same.
-        school.keep()?;
+        school.keep(&trainee)?;
     }
-    let report = school.train(Stage { name: "pretrain", recipe, past: "", save_every: args.train.save_every })?;
+    let stage = Stage { name: "pretrain", recipe, past: "", save_every: args.train.save_every };
+    let report = school.train(&trainee, stage)?;
     let ending = if report.is_stopped() { Ending::Interrupted } else { Ending::Done };
     answer(&answer_of(&[report]).render(args.train.format)?)?;
     Ok(ending)

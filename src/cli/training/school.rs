@@ -7,22 +7,17 @@ use crate::{
     checkpoint::{Description, Tokenizer},
     cli::{Answer, Failure, args::Talk, run, stop},
     measure::MonotonicClock,
-    params::Params,
     progress::TrainProgress,
     report::Listing,
     sweep::nine_digits,
     train::{
-        Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog,
-        Trained, Trainer, Validated,
+        Ended, Listener, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog,
+        Trained, Trainee, Trainer, Validated,
     },
 };
 
-/// A model in training and all that belongs to it.
+/// What belongs to a model in training, whatever of it is trained.
 pub(super) struct School<'a> {
-    /// The model.
-    pub(super) network: &'a dyn Network,
-    /// Its parameters.
-    pub(super) params: &'a Params,
     /// What it is when it is written.
     pub(super) description: &'a Description,
     /// Its tokenizer.
@@ -88,18 +83,16 @@ pub(super) fn recipe(args: &TrainArgs, trained: Trained, lr: f64) -> Answer<Reci
 }
 
 impl School<'_> {
-    /// Trains; goes on where the stage has a state.
-    pub(super) fn train(&self, stage: Stage<'_>) -> Answer<Report> {
+    /// Trains the variables of a model; goes on where the stage has a state.
+    pub(super) fn train(&self, trainee: &Trainee, stage: Stage<'_>) -> Answer<Report> {
         let Stage { name, recipe, past, save_every } = stage;
         let is_perplexity = recipe.objective == Objective::NextToken;
-        let vars = self.params.vars().iter().filter(|(name, _)| recipe.trained.includes(name));
-        let vars = vars.map(|(name, var)| (name.clone(), var.clone())).collect();
         let setup = &self.description.setup;
         let model = xxhash_rust::xxh3::xxh3_64(format!("{setup:?}").as_bytes());
         let identity = format!("{}, model {model:016x}{past}", self.data.name);
         let task = Task {
-            network: self.network,
-            vars: &vars,
+            network: trainee.network.as_ref(),
+            vars: trainee.params.vars(),
             lessons: self.data.lessons.as_ref(),
             held_out: &self.data.held_out,
             identity: &identity,
@@ -113,7 +106,7 @@ impl School<'_> {
         let log = if goes_on { TrainLog::resume(&log, trainer.progress().step)? } else { TrainLog::begin(&log)? };
         let progress = TrainProgress::new(run::manner(self.talk));
         let progress = if is_perplexity { progress } else { progress.of_distances() };
-        let mut listeners = Listeners { log, progress, school: self, first: None };
+        let mut listeners = Listeners { log, progress, school: self, trainee, first: None };
         let mut around = Surroundings {
             clock: &MonotonicClock::default(),
             stop: &stop::asked,
@@ -124,9 +117,9 @@ impl School<'_> {
         Ok(Report { stage: name, progress: trainer.progress(), first: listeners.first, is_perplexity, ended })
     }
 
-    /// Writes the model as it is now.
-    pub(super) fn keep(&self) -> anyhow::Result<()> {
-        Ok(self.description.save(self.folder.root(), self.params, Some(self.tokenizer))?)
+    /// Writes a model as it is now.
+    pub(super) fn keep(&self, trainee: &Trainee) -> anyhow::Result<()> {
+        Ok(self.description.save(self.folder.root(), &trainee.params, Some(self.tokenizer))?)
     }
 }
 
@@ -135,6 +128,7 @@ struct Listeners<'a> {
     log: TrainLog,
     progress: TrainProgress,
     school: &'a School<'a>,
+    trainee: &'a Trainee,
     first: Option<f64>,
 }
 
@@ -143,7 +137,7 @@ impl Listener for Listeners<'_> {
         self.log.on_event(event)?;
         match event {
             TrainEvent::Validated(Validated { step: 0, loss, .. }) => self.first = Some(*loss),
-            TrainEvent::Validated(Validated { improved: true, .. }) => self.school.keep()?,
+            TrainEvent::Validated(Validated { improved: true, .. }) => self.school.keep(self.trainee)?,
             _ => {}
         }
         self.progress.on_event(event)

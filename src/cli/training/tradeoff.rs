@@ -27,6 +27,9 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
         answer(&planned(&profile).render(args.format)?)?;
         return Ok(Ending::Done);
     }
+    if profile.given.is_some() && args.model.is_none() {
+        return Err(Failure::Usage(format!("profile {} converts a model that is there: give --model PATH", profile.name)));
+    }
     let n_threads = setup::threads(args.threads)?;
     setup::set_threads(n_threads);
     let inputs = Inputs {
@@ -53,6 +56,7 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
         stop: &stop::asked,
         machine: &setup::machine(),
         n_threads,
+        speeds_again: args.speeds_again,
     };
     let mut telling = Telling { progress: TrainProgress::new(of_run::manner(talk)), talk };
     let ended = tradeoff.run(&id, &mut rows, path, &mut telling)?;
@@ -80,7 +84,7 @@ fn given(path: &Path) -> Answer<Given> {
         false => drop(Decoder::new(&setup, &mut params)?),
     }
     let name = format!("{} {setup:?}", path.canonicalize()?.display());
-    let teacher = Teacher { setup, values: values_of(&params)?, tokens: None };
+    let teacher = Teacher { setup, values: values_of(&params), tokens: None };
     Ok(Given { name, teacher, tokenizer: checkpoint.tokenizer()? })
 }
 
@@ -129,14 +133,16 @@ impl Watcher for Telling {
         }
         let bleu = row.bleu.map_or_else(String::new, |bleu| format!(" · BLEU {bleu:.2}"));
         say(&format!(
-            "  perplexity {:.3} · {:.1} % right{bleu} · {} tokens in {:.0} s · {:.0} tokens/s at {} · state {} B",
+            "  perplexity {:.3} · {:.1} % right{bleu} · {} tokens in {:.0} s",
             row.perplexity,
             100.0 * row.accuracy,
             row.train_tokens,
             row.train_s,
-            row.tokens_per_s,
-            row.seq_len,
-            row.state_bytes,
         ));
+    }
+    fn timing(&mut self, round: usize, rounds: usize) {
+        if !self.talk.quiet {
+            say(&format!("decoding speeds, round {round} of {rounds}"));
+        }
     }
 }
