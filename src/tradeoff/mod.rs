@@ -187,7 +187,7 @@ impl Tradeoff<'_> {
             return Ok(Ended::Stopped);
         };
         let speeds = runs.into_iter().zip(speeds).collect::<Vec<_>>();
-        rows.set_speeds(&speeds, &now())?;
+        rows.set_speeds(&speeds, self.n_threads, &now())?;
         Ok(Ended::Done)
     }
 

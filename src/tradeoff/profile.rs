@@ -244,7 +244,10 @@ impl TradeoffProfile {
             return Err(format!("{}: 'pretrained' is what comes first in any case; leave it out", row.variant));
         }
         if let Some(row) = has(Way::Scratch).filter(|_| self.pretrain.is_none()) {
-            return Err(format!("{}: 'scratch' takes as much as [pretrain] and [finetune], and one is missing", row.variant));
+            return Err(format!(
+                "{}: 'scratch' takes as much as [pretrain] and [finetune], and one is missing",
+                row.variant
+            ));
         }
         let DecodeSizes { batch, lengths, tokens } = &self.decode;
         match lengths.is_empty() || lengths.contains(&0) || *batch == 0 || *tokens == 0 {
@@ -279,7 +282,11 @@ impl TradeoffProfile {
                 }
             }
             (None, Some(GivenSizes { seq_len })) if self.model.is_none() && self.pretrain.is_none() => {
-                if seq_len < 2 { Err(format!("[given]: blocks of {seq_len} tokens have nothing to predict")) } else { Ok(()) }
+                if seq_len < 2 {
+                    Err(format!("[given]: blocks of {seq_len} tokens have nothing to predict"))
+                } else {
+                    Ok(())
+                }
             }
             _ => Err("a model is trained here, with [model] and [pretrain], or there already, with [given]".to_owned()),
         }

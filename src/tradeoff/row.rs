@@ -72,7 +72,7 @@ pub struct Row {
     pub build_commit: Option<String>,
     /// Model of the CPU.
     pub cpu_info: String,
-    /// Threads.
+    /// Threads: that it was measured with, and trained with before it was.
     pub n_threads: usize,
     /// When the model was done, RFC 3339.
     pub test_time: String,
@@ -102,12 +102,13 @@ impl Row {
             && self.layers == run.layers.to_string()
     }
 
-    fn set_speed(&mut self, speed: &Speed, time: &str) {
+    fn set_speed(&mut self, speed: &Speed, n_threads: usize, time: &str) {
         let round = |x: f64| (x * 10.0).round() / 10.0;
         self.tokens_per_s = Some(round(speed.tokens_per_s));
         self.tokens_per_s_ci95_low = speed.interval.map(|(low, _)| round(low));
         self.tokens_per_s_ci95_high = speed.interval.map(|(_, high)| round(high));
         self.state_bytes = Some(speed.state_bytes);
+        self.n_threads = n_threads;
         self.speed_rounds = Some(speed.rounds);
         self.foreign_cpu_pct = speed.foreign_cpu_pct.map(round);
         self.speed_time = Some(time.to_owned());
@@ -206,12 +207,12 @@ impl Rows {
     ///
     /// # Errors
     /// Of the system.
-    pub fn set_speeds(&mut self, speeds: &[(Run, Vec<Speed>)], time: &str) -> anyhow::Result<()> {
+    pub fn set_speeds(&mut self, speeds: &[(Run, Vec<Speed>)], n_threads: usize, time: &str) -> anyhow::Result<()> {
         for row in &mut self.rows {
             let of_row = speeds.iter().find(|(run, _)| row.is_made_as(run));
             let at_depth = of_row.and_then(|(_, speeds)| speeds.iter().find(|speed| speed.len == row.seq_len));
             if let Some(speed) = at_depth {
-                row.set_speed(speed, time);
+                row.set_speed(speed, n_threads, time);
             }
         }
         self.rewrite()
@@ -288,5 +289,39 @@ mod tests {
             "{text}"
         );
         assert!(Rows::resume(&path, "p", 2).unwrap().all().is_empty());
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_knew_fewer_columns_goes_on() {
+        // As 0.1.0 of commit 8e136c1 wrote it, machine and times apart.
+        let text = "schema_version,profile,profile_id,label,task,variant,cross_variant,layers,way,seed,parameters,train_steps,\
+                    train_tokens,total_tokens,train_s,loss,perplexity,accuracy,held_out_tokens,bleu,bleu_signature,batch_size,\
+                    seq_len,tokens_per_s,state_bytes,build_version,build_commit,cpu_info,n_threads,test_time\n\
+                    1,tradeoff-smoke,37ad383eab297a80,\"finetuned, seed 0\",recall,t2r:32,,all,finetuned,0,74304,120,15360,66560,2.9,\
+                    1.0585714131593704,2.8822505015935276,0.5458984375,1024,,,4,16,282665.5,16896,0.1.0,8e136c13ea67,CPU,2,\
+                    2026-11-24T19:12:42Z\n";
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old.csv");
+        fs::write(&path, text).unwrap();
+        let profile = crate::tradeoff::load("tradeoff-smoke").unwrap();
+        let id = crate::tradeoff::id_of(&profile, &crate::tradeoff::Inputs::default(), None).unwrap();
+        let mut rows = Rows::resume(&path, &id, 1).unwrap();
+        assert!(rows.has(&run(0)) && !rows.lacks_speed(&run(0)));
+        assert_eq!((rows.all()[0].tokens_per_s, rows.all()[0].speed_rounds), (Some(282_665.5), None));
+        let speed = Speed {
+            len: 16,
+            tokens_per_s: 1234.56,
+            interval: Some((1200.0, 1300.0)),
+            rounds: 6,
+            state_bytes: 7,
+            foreign_cpu_pct: None,
+        };
+        rows.set_speeds(&[(run(1), vec![speed])], 3, "now").unwrap();
+        let again = Rows::resume(&path, &id, 1).unwrap();
+        assert_eq!(again.all(), rows.all());
+        let Row { tokens_per_s, tokens_per_s_ci95_low, state_bytes, perplexity, speed_time, .. } = &again.all()[0];
+        assert_eq!((*tokens_per_s, *tokens_per_s_ci95_low, *state_bytes), (Some(1234.6), Some(1200.0), Some(7)));
+        assert_eq!((*perplexity, speed_time.as_deref()), (2.882_250_501_593_527_6, Some("now")));
+        assert_eq!(again.all()[0].n_threads, 3);
     }
 }

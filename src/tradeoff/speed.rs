@@ -71,11 +71,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// As steps fail.
-    pub fn speeds(
-        &mut self,
-        setups: &[Setup],
-        begun: &mut dyn FnMut(usize, usize),
-    ) -> Result<Option<Vec<Vec<Speed>>>> {
+    pub fn speeds(&mut self, setups: &[Setup], begun: &mut dyn FnMut(usize, usize)) -> Result<Option<Vec<Vec<Speed>>>> {
         let lengths = self.decode.lengths.clone();
         let mut seen: Vec<Vec<Seen>> =
             setups.iter().map(|_| lengths.iter().map(|_| Seen::default()).collect()).collect();
@@ -131,7 +127,8 @@ impl Bench<'_> {
         }
         // The discarded token stands just before the depth.
         session.rewind(len - 1);
-        let sampled = sample(self.clock, &schedule(false, *tokens), &mut stop, &mut each(|| session.advance(&mut ids)))?;
+        let sampled =
+            sample(self.clock, &schedule(false, *tokens), &mut stop, &mut each(|| session.advance(&mut ids)))?;
         let conditions = self.observer.end();
         seen.token_ns.extend(median(&sampled.samples_ns));
         seen.foreign_cpu_pct.extend(conditions.foreign_cpu_pct);
@@ -148,5 +145,54 @@ impl Bench<'_> {
             state_bytes: seen.state_bytes,
             foreign_cpu_pct: median(&seen.foreign_cpu_pct),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::{
+        measure::{Conditions, ScriptedClock},
+        tradeoff::{load, models::softmax_setup},
+    };
+
+    /// Other processes take 1, 2, 3 … percent of a core.
+    #[derive(Default)]
+    struct Others(f64);
+
+    impl Observer for Others {
+        fn begin(&mut self) {
+            self.0 += 1.0;
+        }
+
+        fn end(&mut self) -> Conditions {
+            Conditions { foreign_cpu_pct: Some(self.0), ..Conditions::default() }
+        }
+    }
+
+    #[test]
+    fn a_speed_is_that_of_the_median_round_and_a_wish_to_stop_ends_all() {
+        let profile = load("tradeoff-smoke").unwrap();
+        let softmax = softmax_setup(profile.model.unwrap(), 20, 8, false);
+        let decode = DecodeSizes { batch: 3, lengths: vec![2, 30], tokens: 2 };
+        let (clock, stopped) = (ScriptedClock::stepping(Duration::from_millis(1)), Cell::new(false));
+        let mut bench =
+            Bench { decode: &decode, clock: &clock, observer: &mut Others::default(), stop: &|| stopped.get() };
+        let mut rounds = Vec::new();
+        let speeds = bench.speeds(&[softmax.clone()], &mut |round, of| rounds.push((round, of))).unwrap().unwrap();
+        assert_eq!(rounds, (1..=6).map(|round| (round, 6)).collect::<Vec<_>>());
+        let [of_model] = &speeds[..] else { panic!("{speeds:?}") };
+        for (speed, len) in of_model.iter().zip([2, 30]) {
+            // A token lasts from one read of the clock to the next: 3 tokens in 1 ms.
+            assert_eq!((speed.len, speed.tokens_per_s, speed.interval), (len, 3000.0, Some((3000.0, 3000.0))));
+            // Keys and values of 2 layers, 2 heads of 32, f32.
+            assert_eq!((speed.rounds, speed.state_bytes), (6, 2 * 2 * 64 * 4 * len as u64));
+        }
+        // Of visits 1, 3, … 11 and 2, 4, … 12.
+        assert_eq!([of_model[0].foreign_cpu_pct, of_model[1].foreign_cpu_pct], [Some(6.0), Some(7.0)]);
+        stopped.set(true);
+        assert_eq!(bench.speeds(&[softmax], &mut |_, _| {}).unwrap(), None);
     }
 }

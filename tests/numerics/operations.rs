@@ -179,7 +179,9 @@ fn the_loss_of_a_projection() {
         let fused = |t: &[Tensor]| {
             projected_cross_entropy(&t[0], &t[1], &Targets::mean(&ids).unwrap(), simd).unwrap().reshape(1).unwrap()
         };
-        let plain = |t: &[Tensor]| token_losses(&logits(t).unwrap(), &ids, 0.0).unwrap().mean_all().unwrap().reshape(1).unwrap();
+        let plain = |t: &[Tensor]| {
+            token_losses(&logits(t).unwrap(), &ids, 0.0).unwrap().mean_all().unwrap().reshape(1).unwrap()
+        };
         check("projected cross-entropy", &vars, (&fused, &plain));
         let far = Targets { ids: vec![vocab as u32; batch * n], ..Targets::mean(&ids).unwrap() };
         assert!(projected_cross_entropy(vars[0].as_tensor(), vars[1].as_tensor(), &far, simd).is_err());

@@ -234,7 +234,7 @@ pub(in crate::cli) struct TradeoffArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "force")]
     pub(in crate::cli) resume: Option<PathBuf>,
     /// Measure the decoding speeds that are in the file anew, as on a machine that has become quiet; trains what is missing.
-    #[arg(long, requires = "resume")]
+    #[arg(long, conflicts_with = "csv")]
     pub(in crate::cli) speeds_again: bool,
     /// Overwrite a file that exists.
     #[arg(long)]

@@ -11,8 +11,8 @@ use crate::{
     report::Listing,
     sweep::nine_digits,
     train::{
-        Ended, Listener, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog,
-        Trained, Trainee, Trainer, Validated,
+        Ended, Listener, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog, Trained,
+        Trainee, Trainer, Validated,
     },
 };
 

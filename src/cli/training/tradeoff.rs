@@ -28,7 +28,10 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
         return Ok(Ending::Done);
     }
     if profile.given.is_some() && args.model.is_none() {
-        return Err(Failure::Usage(format!("profile {} converts a model that is there: give --model PATH", profile.name)));
+        return Err(Failure::Usage(format!(
+            "profile {} converts a model that is there: give --model PATH",
+            profile.name
+        )));
     }
     let n_threads = setup::threads(args.threads)?;
     setup::set_threads(n_threads);
