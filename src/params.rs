@@ -31,12 +31,30 @@ pub trait Source: Send + Sync {
     fn find(&self, name: &str, shape: &Shape) -> Result<Option<Tensor>>;
 }
 
+/// Parameters that are known; all others are drawn.
+pub struct Known(pub BTreeMap<String, Tensor>);
+
+impl Source for Known {
+    fn find(&self, name: &str, shape: &Shape) -> Result<Option<Tensor>> {
+        match self.0.get(name) {
+            Some(tensor) if tensor.shape() != shape => {
+                candle_core::bail!("parameter {name} has shape {:?}, the model wants {shape:?}", tensor.dims())
+            }
+            other => Ok(other.cloned()),
+        }
+    }
+}
+
+/// Whether the parameter of that name is trained.
+type Chooses = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Makes parameters on one device in one dtype and remembers them by name.
 pub struct Params {
     device: Device,
     dtype: DType,
     seed: u64,
     trainable: bool,
+    only: Option<Chooses>,
     source: Option<Box<dyn Source>>,
     tensors: BTreeMap<String, Tensor>,
     vars: BTreeMap<String, Var>,
@@ -52,6 +70,7 @@ impl Params {
             dtype,
             seed,
             trainable: false,
+            only: None,
             source: None,
             tensors: BTreeMap::new(),
             vars: BTreeMap::new(),
@@ -69,6 +88,22 @@ impl Params {
     #[must_use]
     pub fn from_source(self, source: Box<dyn Source>) -> Self {
         Self { source: Some(source), ..self }
+    }
+
+    /// Gradients for the parameters that are chosen by their names alone. The others are plain tensors: no graph is kept for
+    /// them and no gradient is made.
+    #[must_use]
+    pub fn only(self, chosen: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { only: Some(Box::new(chosen)), ..self }
+    }
+
+    /// The parameters as they are now, for a model that is made anew: with gradients, of which [`Params::only`] may leave
+    /// some out. What is not trained there shares its memory with what it is here.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        // Detached: a variable handed on would be trained in both models.
+        let known = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect();
+        Self::trainable(&self.device, self.dtype, self.seed).from_source(Box::new(Known(known)))
     }
 
     /// Device of every parameter.
@@ -122,7 +157,7 @@ impl Params {
             }
         };
         let mut tensor = tensor.to_dtype(self.dtype)?;
-        if self.trainable {
+        if self.trainable && self.only.as_ref().is_none_or(|chosen| chosen(name)) {
             let var = Var::from_tensor(&tensor)?;
             tensor = var.as_tensor().clone();
             self.vars.insert(name.to_owned(), var);

@@ -149,6 +149,15 @@ pub fn resolve(spec: &VariantSpec, request: ResolveRequest) -> Result<Resolved, 
     Ok(Resolved { spec: resolved, feature_dim: Some(feature_dim) })
 }
 
+/// A resolved variant as a user would write it: with the length of φ that it has, and merged where that can be.
+#[must_use]
+pub fn written(resolved: &Resolved) -> VariantSpec {
+    let mut spec = resolved.spec.clone();
+    spec.params.retain(|(key, _)| key != MERGED);
+    spec.params.extend(resolved.feature_dim.map(|m| (FEATURE_DIM.to_owned(), m.to_string())));
+    spec
+}
+
 /// What a parameter is where it is not given.
 fn default<'a>(key: &str, values: &[&'a str], request: ResolveRequest) -> &'a str {
     if key == MERGED && !request.can_merge { "false" } else { values[0] }

@@ -17,7 +17,7 @@ use candle_core::{Device, Result, Tensor};
 
 pub use catalogue::{
     ResolveRequest, Resolved, StateBytes, VariantInfo, has_fused_form, is_hybrid, looks_back_only, map_of, max_len,
-    memory_bytes, resolve, state_bytes, variants, window_of,
+    memory_bytes, resolve, state_bytes, variants, window_of, written,
 };
 pub use hybrid::HybridAttention;
 pub use linear::{CHUNK, LinearAttention};

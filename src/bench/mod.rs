@@ -1,5 +1,6 @@
 //! The crossing of sweeping and computing: turns a cell into timed calls on tensors and slices.
 
+mod as_is;
 mod check;
 mod costs;
 mod device;
@@ -70,12 +71,16 @@ impl Bench {
 impl Executor for Bench {
     fn predict(&self, cell: &Cell) -> Result<Prediction, String> {
         device::computes_in(cell.device_kind, cell.dtype)?;
-        costs::positions_known(cell)?;
-        costs::all_learns(cell)?;
-        costs::has_cross_form(cell)?;
         whole_model::suits(cell, self.checkpoint_of(cell))?;
-        fused::has_form(cell)?;
-        costs::predict(cell, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
+        as_is::suits(cell, self.checkpoint_of(cell))?;
+        let kinds = as_is::kinds(cell, self.checkpoint_of(cell));
+        for (cell, _) in &kinds {
+            costs::positions_known(cell)?;
+            costs::all_learns(cell)?;
+            costs::has_cross_form(cell)?;
+            fused::has_form(cell)?;
+        }
+        as_is::predict(&kinds, self.cache_bytes).ok_or_else(|| "too large: its size in bytes overflows".to_owned())
     }
 
     fn check(&mut self, cell: &Cell) -> Result<CheckReport, VisitError> {

@@ -6,7 +6,7 @@ use candle_core::Result;
 use rand::Rng;
 
 use super::{
-    Visiting, cross,
+    Visiting, as_is, cross,
     fused::kernels,
     heads, layer, measured,
     memory::{Watch, allocated_by},
@@ -25,17 +25,17 @@ use crate::{
 /// Tokens of the session that a generation warms up with.
 pub(super) const SPARE: usize = 32;
 
-/// The cell's model with room for `max_len` tokens: that of the checkpoint with the cell's variant in every layer, or one
-/// of random weights.
+/// The cell's model with room for `max_len` tokens: that of the checkpoint, with the cell's variant in every layer
+/// or as it is, or one of random weights.
 pub(super) fn setup(cell: &Cell, max_len: usize, checkpoint: Option<&Checkpoint>) -> Result<Setup> {
     let Some(shape) = cell.model else { candle_core::bail!("{} needs the shape of a model", cell.workload) };
     let uniform = Setup::uniform(shape, heads(cell), resolved(cell), cross(cell), max_len);
-    Ok(match checkpoint.map(Checkpoint::setup) {
-        None => uniform,
-        // A learned table is as long as it is.
-        Some(of) if shape.positions == Positions::Learned => Setup { layers: uniform.layers, ..of.clone() },
-        Some(of) => Setup { layers: uniform.layers, max_len, ..of.clone() },
-    })
+    let Some(checkpoint) = checkpoint else { return Ok(uniform) };
+    let of = as_is::of_workload(cell, checkpoint);
+    let layers = if cell.variant.is_as_is() { of.layers } else { uniform.layers };
+    // A learned table is as long as it is.
+    let max_len = if shape.positions == Positions::Learned { of.max_len } else { max_len };
+    Ok(Setup { layers, max_len, ..of })
 }
 
 /// Parameters of that model, found in the checkpoint or drawn.

@@ -10,10 +10,12 @@ use std::{
 
 use super::{Answer, Failure, args::PlanArgs, layers};
 use crate::{
+    attention::{has_fused_form, written},
     bench::{Bench, OpenDevice, devices, facts, open},
     checkpoint::Checkpoint,
     measure::{Machine, memory_limit},
-    spec::{Cell, DeviceKind, DeviceSpec},
+    model,
+    spec::{AS_IS, Cell, DeviceKind, DeviceSpec, Implementation, VariantSpec},
     store::DeviceFacts,
     sweep::{AssumedRates, Bytes, Executor, Overrides, Plan, Profile, RunFacts, Span, SweepFields, profile},
 };
@@ -101,8 +103,26 @@ fn checkpoint(profile: &Profile, flags: &mut SweepFields) -> Answer<Option<Check
     let checkpoint = Checkpoint::open(Path::new(&path))?;
     let setup = checkpoint.setup();
     flags.take_shape(&setup.shape, (setup.heads.n_heads, setup.heads.n_kv_heads, setup.heads.head_dim));
+    if flags.model.is_some() && flags.variants.is_none() {
+        // Whoever names a model and no variant asks for the model.
+        flags.variants = Some(vec![VariantSpec::new(AS_IS)]);
+    }
+    name_as_is(setup, flags);
     flags.model = Some(checkpoint.key()?);
     Ok(Some(checkpoint))
+}
+
+/// Calls what a checkpoint has by its name where all layers have the same, so that it is the variant that others measure.
+fn name_as_is(setup: &model::Setup, flags: &mut SweepFields) {
+    let Some(variants) = flags.variants.as_mut().filter(|all| all.iter().any(VariantSpec::is_as_is)) else { return };
+    let alike = setup.layers.iter().all(|layer| *layer == setup.layers[0]);
+    let own = setup.layers.first().map(|layer| &layer.own).filter(|_| alike && !setup.has_encoder());
+    if let Some(own) = own {
+        let spec = written(own);
+        variants.iter_mut().filter(|variant| variant.is_as_is()).for_each(|variant| *variant = spec.clone());
+    } else if flags.implementation.is_none() && !setup.layers.iter().all(|layer| has_fused_form(&layer.own.spec)) {
+        flags.implementation = Some(vec![Implementation::Reference]);
+    }
 }
 
 /// The threads of a run: as many as asked for, or as there are.

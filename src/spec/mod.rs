@@ -9,6 +9,6 @@ mod words;
 pub use cell::{Cell, CellId, KEY_COLUMNS, ModelShape};
 pub use sizes::{SizeList, parse_sizes};
 pub use suggest::nearest;
-pub use variant::VariantSpec;
+pub use variant::{AS_IS, VariantSpec};
 pub(crate) use words::words;
 pub use words::{Activation, CacheMode, DType, DeviceKind, DeviceSpec, Implementation, Norm, Positions, Workload};

@@ -14,7 +14,16 @@ pub struct VariantSpec {
     pub params: Vec<(String, String)>,
 }
 
+/// In place of a variant: every layer of a checkpoint with the attention that it has.
+pub const AS_IS: &str = "as-is";
+
 impl VariantSpec {
+    /// Whether it stands for what a checkpoint has.
+    #[must_use]
+    pub fn is_as_is(&self) -> bool {
+        self.name == AS_IS
+    }
+
     /// A variant without parameters.
     #[must_use]
     pub fn new(name: &str) -> Self {

@@ -21,7 +21,8 @@ pub struct SweepFields {
     #[arg(long, value_delimiter = ',', value_name = "WORDS", help_heading = "What to run")]
     #[serde(deserialize_with = "words")]
     pub workload: Option<Vec<Workload>>,
-    /// Attention variants, e.g. softmax,t2r,window:64 [built in: softmax,elu,rfa,t2r].
+    /// Attention variants, e.g. softmax,t2r,window:64; as-is: what --model has in each layer [built in: as-is with --model,
+    /// else softmax,elu,rfa,t2r].
     #[arg(long, value_delimiter = ',', value_name = "WORDS", help_heading = "What to run")]
     #[serde(deserialize_with = "words")]
     pub variants: Option<Vec<VariantSpec>>,

@@ -3,7 +3,7 @@
 
 use super::{fields::SweepFields, plan::PlanError, plan::RunFacts};
 use crate::{
-    attention::{ResolveRequest, has_fused_form, looks_back_only, resolve},
+    attention::{ResolveRequest, Resolved, has_fused_form, looks_back_only, resolve},
     spec::{
         Activation, CacheMode, Cell, DType, DeviceKind, Implementation, ModelShape, Norm, Positions, SizeList,
         VariantSpec, Workload,
@@ -204,7 +204,7 @@ impl Axes {
             can_merge: workload != Workload::Train && model.is_none_or(|m| m.positions != Positions::Rotary),
             causal: self.causal,
         };
-        let resolved = resolve(variant, request).map_err(PlanError::Variant)?;
+        let resolved = self.resolved(variant, request, model.is_some())?;
         let cell = Cell {
             workload,
             variant: resolved.spec,
@@ -235,6 +235,19 @@ impl Axes {
         Ok(cell)
     }
 
+    /// A variant with its defaults. What a checkpoint has in its layers is its own affair.
+    fn resolved(&self, variant: &VariantSpec, request: ResolveRequest, has_model: bool) -> Result<Resolved, PlanError> {
+        if !variant.is_as_is() {
+            return resolve(variant, request).map_err(PlanError::Variant);
+        }
+        match has_model && self.checkpoint.is_some() && variant.params.is_empty() {
+            true => Ok(Resolved { spec: variant.clone(), feature_dim: None }),
+            false => Err(PlanError::Variant(format!(
+                "'{variant}': as-is is a whole model as its checkpoint has it; give --model PATH and a workload of whole models"
+            ))),
+        }
+    }
+
     /// Length of φ in cross-attention: what the sweep gives, else as in self-attention.
     fn cross_feature_dim(
         &self,
@@ -258,7 +271,7 @@ impl Axes {
 
 /// Whether a workload has cross-attention, and a variant a form of it.
 fn has_cross(workload: Workload, variant: &VariantSpec) -> bool {
-    workload == Workload::Translate && !looks_back_only(variant)
+    workload == Workload::Translate && !looks_back_only(variant) && !variant.is_as_is()
 }
 
 fn head_dim(f: &SweepFields, d_model: usize, n_heads: usize) -> Result<usize, PlanError> {

@@ -2,14 +2,11 @@
 
 use candle_core::{DType, Device};
 
-use super::{
-    material::Material,
-    models::{Known, Values},
-};
+use super::{material::Material, models::Values};
 use crate::{
     kernels::{Kernels, Simd},
     model::{Search, Setup, Translator, translate},
-    params::Params,
+    params::{Known, Params},
     text::bleu,
 };
 

@@ -68,7 +68,7 @@ impl Material {
     /// # Errors
     /// On files that are missing, unreadable, too short or not aligned.
     pub fn new(profile: &TradeoffProfile, inputs: &Inputs, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Self> {
-        let vocab_size = profile.model.vocab_size.unwrap_or(0);
+        let vocab_size = profile.vocab_size().unwrap_or(0);
         let learned = |lines: Vec<&str>| match tokenizer {
             Some(tokenizer) => Ok(tokenizer.clone()),
             None => learn_bpe(lines.into_iter(), vocab_size),
@@ -146,7 +146,7 @@ impl Material {
     pub fn seq_len(&self, profile: &TradeoffProfile) -> usize {
         match self {
             Self::Recall(task) => task.len(),
-            _ => profile.model.seq_len.unwrap_or(0),
+            _ => profile.seq_len().unwrap_or(0),
         }
     }
 

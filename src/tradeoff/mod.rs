@@ -16,15 +16,16 @@ use candle_core::Device;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use material::{Inputs, Material};
-pub use models::{Known, Values, softmax_setup, swap, values_of};
-pub use profile::{RowSpec, TradeoffProfile, Way, embedded, load, parse};
+pub use models::{Values, softmax_setup, swap, values_of};
+pub use profile::{DecodeSizes, RowSpec, TradeoffProfile, Way, embedded, load, parse};
 pub use row::{Row, Rows, SCHEMA_VERSION};
 pub use run::{Lab, Outcome, Run, Teacher, runs};
-pub use speed::{Speed, speeds};
+pub use speed::{Bench, Speed};
 pub use table::table;
 
 use crate::{
-    measure::{Build, Clock, Machine},
+    measure::{Build, Clock, Machine, SystemObserver},
+    model::Setup,
     text::SIGNATURE,
     train::{Ended, Listener},
 };
@@ -34,8 +35,11 @@ pub trait Watcher: Listener {
     /// A model is begun; `at` of `of` are done.
     fn begun(&mut self, run: &Run, at: usize, of: usize);
 
-    /// A model is written down: its row at the greatest depth.
+    /// A model is written down: its row at the greatest depth. Its speed comes later.
     fn done(&mut self, row: &Row);
+
+    /// A round over the speeds of all models is begun.
+    fn timing(&mut self, round: usize, rounds: usize);
 }
 
 /// A tradeoff and what it runs on.
@@ -56,6 +60,8 @@ pub struct Tradeoff<'a> {
     pub machine: &'a Machine,
     /// Threads of the run.
     pub n_threads: usize,
+    /// Whether speeds that are there are measured anew.
+    pub speeds_again: bool,
 }
 
 /// Hash of a profile, the files it reads and the name of a given model: what rows of one tradeoff share.
@@ -74,42 +80,70 @@ pub fn id_of(profile: &TradeoffProfile, inputs: &Inputs, given: Option<&str>) ->
 }
 
 impl Tradeoff<'_> {
-    /// Trains and judges every model that is not in `rows` yet. Snapshots are kept beside the file until all are done.
+    /// Trains and judges every model that is not in `rows` yet, and then measures the speeds that are not there. Snapshots
+    /// are kept beside the file until all is done.
     ///
     /// # Errors
     /// As models fail. What is written down stays.
     pub fn run(&self, id: &str, rows: &mut Rows, csv: &Path, watcher: &mut dyn Watcher) -> anyhow::Result<Ended> {
-        let held_out = self.material.held_out(self.profile, self.device)?;
+        let max_len = self.material.seq_len(self.profile);
+        let pairs = matches!(self.material, Material::Pairs { .. });
+        let softmax = match (&self.given, self.profile.model) {
+            (Some(given), _) => given.setup.clone(),
+            (None, Some(sizes)) => softmax_setup(sizes, self.material.vocab_size(), max_len, pairs),
+            (None, None) => anyhow::bail!("profile {} converts a model that is there: give --model", self.profile.name),
+        };
+        // Every variant is had before hours have passed.
+        for row in &self.profile.row {
+            swap(&softmax, row).map_err(|why| anyhow::anyhow!("{}: {why}", row.variant))?;
+        }
+        let folder = snapshots_of(csv);
+        if self.train(id, &softmax, rows, &folder, watcher)? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        if self.time(&softmax, rows, watcher)? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        // Where it cannot be removed, a folder more harms nobody.
+        let _ = std::fs::remove_dir_all(&folder);
+        Ok(Ended::Done)
+    }
+
+    fn train(
+        &self,
+        id: &str,
+        softmax: &Setup,
+        rows: &mut Rows,
+        folder: &Path,
+        watcher: &mut dyn Watcher,
+    ) -> anyhow::Result<Ended> {
+        let all = runs(self.profile);
+        let is_teacher = |run: &Run| run.way == Way::Pretrained;
+        let is_missing = |run: &Run, rows: &Rows| !rows.has(run);
+        // A softmax model that is written down comes back from its snapshot, if others are still to be made of it.
+        let wants_teacher = all.iter().any(|run| is_missing(run, rows) && run.way != Way::Scratch);
+        let held_out = match all.iter().any(|run| is_missing(run, rows)) {
+            true => self.material.held_out(self.profile, self.device)?,
+            false => return Ok(Ended::Done),
+        };
         let lab = Lab {
             profile: self.profile,
             material: self.material,
             held_out: &held_out,
             id,
-            folder: snapshots_of(csv),
+            folder: folder.to_owned(),
             device: self.device,
             clock: self.clock,
             stop: self.stop,
         };
-        let max_len = self.material.seq_len(self.profile);
-        let pairs = matches!(self.material, Material::Pairs { .. });
-        let softmax = match &self.given {
-            Some(given) => given.setup.clone(),
-            None => softmax_setup(self.profile, self.material.vocab_size(), max_len, pairs),
-        };
-        let all = runs(self.profile);
-        // Every variant is had before hours have passed.
-        for row in &self.profile.row {
-            swap(&softmax, row).map_err(|why| anyhow::anyhow!("{}: {why}", row.variant))?;
-        }
         let mut teacher = self.given.clone();
         for (at, run) in all.iter().enumerate() {
-            let is_teacher = run.way == Way::Pretrained;
-            if rows.has(run) && !(is_teacher && teacher.is_none()) {
+            let comes_back = is_teacher(run) && teacher.is_none() && wants_teacher;
+            if rows.has(run) && !comes_back {
                 continue;
             }
             watcher.begun(run, at, all.len());
-            // A softmax model that is written down comes back from its snapshot.
-            let Some(outcome) = lab.run(run, &softmax, teacher.as_ref(), watcher)? else {
+            let Some(outcome) = lab.run(run, softmax, teacher.as_ref(), watcher)? else {
                 return Ok(Ended::Stopped);
             };
             if !rows.has(run) {
@@ -119,15 +153,41 @@ impl Tradeoff<'_> {
                 }
                 rows.append(made)?;
             }
-            if is_teacher && teacher.is_none() {
+            if is_teacher(run) && teacher.is_none() {
                 let Outcome { setup, values, progress, .. } = outcome;
                 teacher = Some(Teacher { setup, values, tokens: Some(progress.tokens) });
             } else {
                 lab.forget(run);
             }
         }
-        // Where it cannot be removed, a folder more harms nobody.
-        let _ = std::fs::remove_dir_all(&lab.folder);
+        Ok(Ended::Done)
+    }
+
+    /// Measures speeds where they are missing, or all of them: of models that are made alike once.
+    fn time(&self, softmax: &Setup, rows: &mut Rows, watcher: &mut dyn Watcher) -> anyhow::Result<Ended> {
+        let mut wanted: Vec<(Run, Setup)> = Vec::new();
+        for run in runs(self.profile) {
+            let setup = swap(softmax, &run.spec()).map_err(anyhow::Error::msg)?;
+            let is_new = !wanted.iter().any(|(known, _)| known.spec() == run.spec());
+            if is_new && (self.speeds_again || rows.lacks_speed(&run)) {
+                wanted.push((run, setup));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(Ended::Done);
+        }
+        let (runs, setups): (Vec<Run>, Vec<Setup>) = wanted.into_iter().unzip();
+        let mut bench = Bench {
+            decode: &self.profile.decode,
+            clock: self.clock,
+            observer: &mut SystemObserver::default(),
+            stop: self.stop,
+        };
+        let Some(speeds) = bench.speeds(&setups, &mut |round, of| watcher.timing(round, of))? else {
+            return Ok(Ended::Stopped);
+        };
+        let speeds = runs.into_iter().zip(speeds).collect::<Vec<_>>();
+        rows.set_speeds(&speeds, self.n_threads, &now())?;
         Ok(Ended::Done)
     }
 
@@ -135,7 +195,7 @@ impl Tradeoff<'_> {
         // What a model is made of has learned too.
         let before = teacher.filter(|_| run.way != Way::Scratch).map_or(Some(0), |teacher| teacher.tokens);
         let build = Build::current();
-        let of = |speed: &Speed| Row {
+        let at = |depth: &usize| Row {
             schema_version: SCHEMA_VERSION,
             profile: self.profile.name.clone(),
             profile_id: id.to_owned(),
@@ -158,17 +218,21 @@ impl Tradeoff<'_> {
             bleu: outcome.bleu,
             bleu_signature: outcome.bleu.map(|_| SIGNATURE.to_owned()),
             batch_size: self.profile.decode.batch,
-            seq_len: speed.len,
-            tokens_per_s: (speed.tokens_per_s * 10.0).round() / 10.0,
-            state_bytes: speed.state_bytes,
+            seq_len: *depth,
             build_version: build.build_version.clone(),
             build_commit: build.build_commit.clone(),
             cpu_info: self.machine.cpu_info.clone(),
             n_threads: self.n_threads,
-            test_time: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            test_time: now(),
+            ..Row::default()
         };
-        outcome.speeds.iter().map(of).collect()
+        self.profile.decode.lengths.iter().map(at).collect()
     }
+}
+
+/// The time of day, RFC 3339.
+fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 
 /// Where the snapshots of a tradeoff are kept.

@@ -2,47 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use super::profile::{RowSpec, TradeoffProfile};
+use super::profile::{ModelSizes, RowSpec};
 use crate::{
     attention::{Heads, ResolveRequest, Resolved, resolve},
-    model::{Decoder, LayerAttention, Setup, Translator},
-    params::{Params, Source},
+    model::{LayerAttention, Setup},
+    params::{Known, Params},
     spec::{ModelShape, VariantSpec},
-    train::Network,
 };
 
 /// Values of parameters by name, not bound to any model.
 pub type Values = BTreeMap<String, Tensor>;
 
-/// Parameters that are known; all others are drawn.
-pub struct Known(pub Values);
-
-impl Source for Known {
-    fn find(&self, name: &str, shape: &Shape) -> Result<Option<Tensor>> {
-        match self.0.get(name) {
-            Some(tensor) if tensor.shape() != shape => {
-                candle_core::bail!("parameter {name} has shape {:?}, the model wants {shape:?}", tensor.dims())
-            }
-            other => Ok(other.cloned()),
-        }
-    }
-}
-
-/// A copy of every parameter as it is now.
-///
-/// # Errors
-/// As the device fails.
-pub fn values_of(params: &Params) -> Result<Values> {
-    // Detached: a variable handed on would be trained in both models.
-    params.tensors().iter().map(|(name, tensor)| Ok((name.clone(), tensor.detach().copy()?))).collect()
-}
-
-/// The softmax model of a profile; `pairs`: with an encoder.
+/// Every parameter, in the memory that it has: nobody should go on to train what they are taken from.
 #[must_use]
-pub fn softmax_setup(profile: &TradeoffProfile, vocab_size: usize, max_len: usize, pairs: bool) -> Setup {
-    let m = profile.model;
+pub fn values_of(params: &Params) -> Values {
+    // Detached: a variable handed on would be trained in both models.
+    params.tensors().iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect()
+}
+
+/// The softmax model of these sizes; `pairs`: with an encoder.
+#[must_use]
+pub fn softmax_setup(m: ModelSizes, vocab_size: usize, max_len: usize, pairs: bool) -> Setup {
     let shape = ModelShape {
         n_layers: m.n_layers,
         d_model: m.d_model,
@@ -65,7 +47,7 @@ fn softmax() -> Resolved {
 ///
 /// # Errors
 /// A message for people: an unknown variant, a size that cannot be, no cross form.
-pub fn swap(setup: &Setup, row: &RowSpec) -> std::result::Result<Setup, String> {
+pub fn swap(setup: &Setup, row: &RowSpec) -> Result<Setup, String> {
     let head_dim = setup.heads.head_dim;
     let variant = |spec: &VariantSpec, causal: bool| {
         resolve(spec, ResolveRequest { head_dim, feature_dim: None, can_merge: false, causal })
@@ -80,17 +62,6 @@ pub fn swap(setup: &Setup, row: &RowSpec) -> std::result::Result<Setup, String> 
         *layer = LayerAttention { own: own.clone(), cross: cross.clone() };
     }
     Ok(after)
-}
-
-/// A model, decoder-only or with an encoder as the setup says.
-///
-/// # Errors
-/// As the device fails.
-pub(super) fn network(setup: &Setup, params: &mut Params) -> Result<Box<dyn Network>> {
-    Ok(match setup.has_encoder() {
-        true => Box::new(Translator::new(setup, params)?),
-        false => Box::new(Decoder::new(setup, params)?),
-    })
 }
 
 /// Trainable parameters: the known ones, and new ones by the seed.
@@ -111,7 +82,7 @@ mod tests {
     #[test]
     fn a_row_swaps_its_layers_and_their_cross_attention() {
         let profile = load("tradeoff-mt").unwrap();
-        let softmax = softmax_setup(&profile, 50, 16, true);
+        let softmax = softmax_setup(profile.model.unwrap(), 50, 16, true);
         let row = RowSpec {
             variant: "window:8".parse().unwrap(),
             cross: Some("t2r:6".parse().unwrap()),

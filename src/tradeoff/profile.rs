@@ -12,9 +12,10 @@ use crate::{
 };
 
 /// The profiles in the binary: name and text.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 5] = [
     ("tradeoff-smoke", include_str!("../../profiles/tradeoff/tradeoff-smoke.toml")),
     ("tradeoff-lm", include_str!("../../profiles/tradeoff/tradeoff-lm.toml")),
+    ("tradeoff-llm", include_str!("../../profiles/tradeoff/tradeoff-llm.toml")),
     ("tradeoff-mt", include_str!("../../profiles/tradeoff/tradeoff-mt.toml")),
     ("ablation-feature-size", include_str!("../../profiles/tradeoff/ablation-feature-size.toml")),
 ];
@@ -40,6 +41,8 @@ words! {
         Scratch = "scratch",
         /// Made of the pretrained model and not trained.
         Swapped = "swapped",
+        /// Made of the pretrained model; the feature maps alone have learned to give what softmax gave.
+        TransferOnly = "transfer-only",
         /// Made of the pretrained model and finetuned.
         Finetuned = "finetuned",
         /// The same; the first part of the finetuning teaches the feature maps alone to give what softmax gave.
@@ -60,12 +63,15 @@ pub struct TradeoffProfile {
     pub task: TaskKind,
     /// Sizes of the task `recall`.
     pub recall: Option<RecallSizes>,
-    /// Sizes of the model.
-    pub model: ModelSizes,
+    /// Sizes of the model that is trained here.
+    pub model: Option<ModelSizes>,
+    /// What is settled of a model that is there already and was trained elsewhere, in place of `model` and `pretrain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<GivenSizes>,
     /// How all models are trained.
     pub training: Training,
     /// Training of the softmax model.
-    pub pretrain: Stage,
+    pub pretrain: Option<Stage>,
     /// Training of a converted model.
     pub finetune: Stage,
     /// The first part of it, for `transferred`.
@@ -111,6 +117,14 @@ pub struct ModelSizes {
     pub norm: Norm,
     /// Non-linearity.
     pub activation: Activation,
+}
+
+/// Sizes of what a given model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenSizes {
+    /// Tokens of a block, or the most of a sentence.
+    pub seq_len: usize,
 }
 
 /// What all trainings share.
@@ -200,37 +214,81 @@ impl TradeoffProfile {
         self.recall.map(|RecallSizes { pairs, keys, values }| Recall { pairs, keys, values })
     }
 
+    /// Tokens of a block, or the most of a sentence; `None` where the task has its own.
+    #[must_use]
+    pub fn seq_len(&self) -> Option<usize> {
+        self.given.map(|given| given.seq_len).or(self.model.and_then(|model| model.seq_len))
+    }
+
+    /// Entries of the vocabulary that is learned from the text; `None` where there is one already.
+    #[must_use]
+    pub fn vocab_size(&self) -> Option<usize> {
+        self.model.and_then(|model| model.vocab_size)
+    }
+
     /// What cannot be, in words for people.
     fn check(&self) -> Result<(), String> {
-        match (self.task, self.recall_task()) {
-            (TaskKind::Recall, None) => return Err("task 'recall' wants its sizes under [recall]".to_owned()),
-            (TaskKind::Recall, Some(task)) if task.pairs == 0 || task.keys < task.pairs || task.values == 0 => {
-                return Err(format!("{} pairs cannot be drawn from {} keys", task.pairs, task.keys));
-            }
-            (TaskKind::Recall, _) => {}
-            (task, _) if self.model.vocab_size.is_none() || self.model.seq_len.is_none() => {
-                return Err(format!("task '{task}' wants vocab_size and seq_len under [model]"));
-            }
-            _ => {}
-        }
-        let ModelSizes { d_model, n_heads, n_layers, .. } = self.model;
-        if n_heads == 0 || n_layers == 0 || !d_model.is_multiple_of(n_heads) {
-            return Err(format!("a width of {d_model} cannot be split into {n_heads} heads of {n_layers} layers"));
-        }
-        let transfers = self.row.iter().any(|row| row.ways.contains(&Way::Transferred));
+        self.check_task()?;
+        self.check_model()?;
+        let has = |way: Way| self.row.iter().find(|row| row.ways.contains(&way));
         match self.transfer {
-            None if transfers => return Err("way 'transferred' wants a stage [transfer]".to_owned()),
+            None if has(Way::Transferred).or(has(Way::TransferOnly)).is_some() => {
+                return Err("ways 'transferred' and 'transfer-only' want a stage [transfer]".to_owned());
+            }
             Some(stage) if stage.steps >= self.finetune.steps => {
                 return Err("[transfer] must leave updates of [finetune] over".to_owned());
             }
             _ => {}
         }
-        if let Some(row) = self.row.iter().find(|row| row.ways.contains(&Way::Pretrained)) {
+        if let Some(row) = has(Way::Pretrained) {
             return Err(format!("{}: 'pretrained' is what comes first in any case; leave it out", row.variant));
         }
-        match self.decode.lengths.is_empty() || self.decode.batch == 0 || self.decode.tokens == 0 {
-            true => Err("[decode] wants a batch, lengths and tokens".to_owned()),
+        if let Some(row) = has(Way::Scratch).filter(|_| self.pretrain.is_none()) {
+            return Err(format!(
+                "{}: 'scratch' takes as much as [pretrain] and [finetune], and one is missing",
+                row.variant
+            ));
+        }
+        let DecodeSizes { batch, lengths, tokens } = &self.decode;
+        match lengths.is_empty() || lengths.contains(&0) || *batch == 0 || *tokens == 0 {
+            true => Err("[decode] wants a batch, lengths and tokens, each at least 1".to_owned()),
             false => Ok(()),
+        }
+    }
+
+    fn check_task(&self) -> Result<(), String> {
+        match (self.task, self.recall_task()) {
+            (TaskKind::Recall, None) => Err("task 'recall' wants its sizes under [recall]".to_owned()),
+            (TaskKind::Recall, Some(task)) if task.pairs == 0 || task.keys < task.pairs || task.values == 0 => {
+                Err(format!("{} pairs cannot be drawn from {} keys", task.pairs, task.keys))
+            }
+            (TaskKind::Recall, _) => Ok(()),
+            (task, _) if self.given.is_none() && (self.vocab_size().is_none() || self.seq_len().is_none()) => {
+                Err(format!("task '{task}' wants vocab_size and seq_len under [model]"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_model(&self) -> Result<(), String> {
+        let (sizes, given) = (self.model.zip(self.pretrain), self.given);
+        match (sizes, given) {
+            (Some((ModelSizes { d_model, n_heads, n_layers, .. }, _)), None) => {
+                match n_heads == 0 || n_layers == 0 || !d_model.is_multiple_of(n_heads) {
+                    true => {
+                        Err(format!("a width of {d_model} cannot be split into {n_heads} heads of {n_layers} layers"))
+                    }
+                    false => Ok(()),
+                }
+            }
+            (None, Some(GivenSizes { seq_len })) if self.model.is_none() && self.pretrain.is_none() => {
+                if seq_len < 2 {
+                    Err(format!("[given]: blocks of {seq_len} tokens have nothing to predict"))
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Err("a model is trained here, with [model] and [pretrain], or there already, with [given]".to_owned()),
         }
     }
 }

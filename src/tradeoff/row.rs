@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Run;
+use super::{run::Run, speed::Speed};
 
 /// Raised by a change of meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -62,28 +62,60 @@ pub struct Row {
     pub batch_size: usize,
     /// Tokens of context before the decoded ones.
     pub seq_len: usize,
-    /// Over all sequences.
-    pub tokens_per_s: f64,
+    /// Over all sequences; empty until all models are there.
+    pub tokens_per_s: Option<f64>,
     /// State of one sequence there.
-    pub state_bytes: u64,
+    pub state_bytes: Option<u64>,
     /// Version of the program.
     pub build_version: String,
     /// Its commit.
     pub build_commit: Option<String>,
     /// Model of the CPU.
     pub cpu_info: String,
-    /// Threads.
+    /// Threads: that it was measured with, and trained with before it was.
     pub n_threads: usize,
     /// When the model was done, RFC 3339.
     pub test_time: String,
+    /// 95 % interval of `tokens_per_s` over rounds.
+    #[serde(default)]
+    pub tokens_per_s_ci95_low: Option<f64>,
+    /// Its other end.
+    #[serde(default)]
+    pub tokens_per_s_ci95_high: Option<f64>,
+    /// Rounds in which it was measured, models taking turns; empty in files of versions that measured each by itself.
+    #[serde(default)]
+    pub speed_rounds: Option<usize>,
+    /// CPU time that other processes took meanwhile, in percent of one core.
+    #[serde(default)]
+    pub foreign_cpu_pct: Option<f64>,
+    /// When it was measured, RFC 3339.
+    #[serde(default)]
+    pub speed_time: Option<String>,
 }
 
 impl Row {
-    fn is_of(&self, run: &Run) -> bool {
+    /// Whether a model of that run and this one are made of the same, so that they are equally fast.
+    #[must_use]
+    pub fn is_made_as(&self, run: &Run) -> bool {
         self.variant == run.variant.to_string()
             && self.cross_variant == run.cross.as_ref().map(ToString::to_string)
             && self.layers == run.layers.to_string()
-            && (self.way.as_str(), self.seed) == (run.way.as_str(), run.seed)
+    }
+
+    fn set_speed(&mut self, speed: &Speed, n_threads: usize, time: &str) {
+        let round = |x: f64| (x * 10.0).round() / 10.0;
+        self.tokens_per_s = Some(round(speed.tokens_per_s));
+        self.tokens_per_s_ci95_low = speed.interval.map(|(low, _)| round(low));
+        self.tokens_per_s_ci95_high = speed.interval.map(|(_, high)| round(high));
+        self.state_bytes = Some(speed.state_bytes);
+        self.n_threads = n_threads;
+        self.speed_rounds = Some(speed.rounds);
+        self.foreign_cpu_pct = speed.foreign_cpu_pct.map(round);
+        self.speed_time = Some(time.to_owned());
+    }
+
+    fn is_of(&self, run: &Run) -> bool {
+        self.is_made_as(run) && (self.way.as_str(), self.seed) == (run.way.as_str(), run.seed)
     }
 }
 
@@ -165,6 +197,27 @@ impl Rows {
         Ok(())
     }
 
+    /// Whether a model made as that run has no speed yet.
+    #[must_use]
+    pub fn lacks_speed(&self, run: &Run) -> bool {
+        self.rows.iter().any(|row| row.is_made_as(run) && row.tokens_per_s.is_none())
+    }
+
+    /// Writes speeds, each of all models that are made as a run, in place of what was there.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn set_speeds(&mut self, speeds: &[(Run, Vec<Speed>)], n_threads: usize, time: &str) -> anyhow::Result<()> {
+        for row in &mut self.rows {
+            let of_row = speeds.iter().find(|(run, _)| row.is_made_as(run));
+            let at_depth = of_row.and_then(|(_, speeds)| speeds.iter().find(|speed| speed.len == row.seq_len));
+            if let Some(speed) = at_depth {
+                row.set_speed(speed, n_threads, time);
+            }
+        }
+        self.rewrite()
+    }
+
     fn rewrite(&self) -> anyhow::Result<()> {
         let mut bytes = csv_of(&self.rows, true)?;
         if self.rows.is_empty() {
@@ -172,7 +225,11 @@ impl Rows {
             let header = csv_of(&[Row::default()], true)?;
             bytes = header.split_inclusive(|b| *b == b'\n').next().unwrap_or_default().to_vec();
         }
-        Ok(fs::write(&self.path, bytes)?)
+        // Beside and moved into place, so that the file is whole at any time.
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(".part");
+        fs::write(&beside, bytes)?;
+        Ok(fs::rename(&beside, &self.path)?)
     }
 }
 
@@ -232,5 +289,39 @@ mod tests {
             "{text}"
         );
         assert!(Rows::resume(&path, "p", 2).unwrap().all().is_empty());
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_knew_fewer_columns_goes_on() {
+        // As 0.1.0 of commit 8e136c1 wrote it, machine and times apart.
+        let text = "schema_version,profile,profile_id,label,task,variant,cross_variant,layers,way,seed,parameters,train_steps,\
+                    train_tokens,total_tokens,train_s,loss,perplexity,accuracy,held_out_tokens,bleu,bleu_signature,batch_size,\
+                    seq_len,tokens_per_s,state_bytes,build_version,build_commit,cpu_info,n_threads,test_time\n\
+                    1,tradeoff-smoke,37ad383eab297a80,\"finetuned, seed 0\",recall,t2r:32,,all,finetuned,0,74304,120,15360,66560,2.9,\
+                    1.0585714131593704,2.8822505015935276,0.5458984375,1024,,,4,16,282665.5,16896,0.1.0,8e136c13ea67,CPU,2,\
+                    2026-11-24T19:12:42Z\n";
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old.csv");
+        fs::write(&path, text).unwrap();
+        let profile = crate::tradeoff::load("tradeoff-smoke").unwrap();
+        let id = crate::tradeoff::id_of(&profile, &crate::tradeoff::Inputs::default(), None).unwrap();
+        let mut rows = Rows::resume(&path, &id, 1).unwrap();
+        assert!(rows.has(&run(0)) && !rows.lacks_speed(&run(0)));
+        assert_eq!((rows.all()[0].tokens_per_s, rows.all()[0].speed_rounds), (Some(282_665.5), None));
+        let speed = Speed {
+            len: 16,
+            tokens_per_s: 1234.56,
+            interval: Some((1200.0, 1300.0)),
+            rounds: 6,
+            state_bytes: 7,
+            foreign_cpu_pct: None,
+        };
+        rows.set_speeds(&[(run(1), vec![speed])], 3, "now").unwrap();
+        let again = Rows::resume(&path, &id, 1).unwrap();
+        assert_eq!(again.all(), rows.all());
+        let Row { tokens_per_s, tokens_per_s_ci95_low, state_bytes, perplexity, speed_time, .. } = &again.all()[0];
+        assert_eq!((*tokens_per_s, *tokens_per_s_ci95_low, *state_bytes), (Some(1234.6), Some(1200.0), Some(7)));
+        assert_eq!((*perplexity, speed_time.as_deref()), (2.882_250_501_593_527_6, Some("now")));
+        assert_eq!(again.all()[0].n_threads, 3);
     }
 }

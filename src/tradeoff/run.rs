@@ -6,23 +6,21 @@ use candle_core::Device;
 
 use super::{
     material::Material,
-    models::{Values, network, swap, trainable, values_of},
+    models::{Values, swap, trainable, values_of},
     profile::{RowSpec, Stage, TradeoffProfile, Way},
-    speed::{Speed, speeds},
 };
 use crate::{
     checkpoint::LayerChoice,
     measure::Clock,
     model::Setup,
-    params::Params,
     spec::VariantSpec,
     train::{
-        Batch, Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Score, Surroundings, Task, Trained,
+        Batch, Ended, Listener, Objective, Progress, Recipe, Schedule, Score, Surroundings, Task, Trained, Trainee,
         Trainer, evaluate,
     },
 };
 
-/// Updates between two snapshots.
+/// Updates between two snapshots, where ten minutes have not passed before.
 const SAVE_EVERY: u64 = 200;
 
 /// Which model.
@@ -65,7 +63,9 @@ impl Run {
         format!("{}{layers}, seed {}", self.way, self.seed)
     }
 
-    fn spec(&self) -> RowSpec {
+    /// What is swapped for what.
+    #[must_use]
+    pub fn spec(&self) -> RowSpec {
         let (variant, cross, layers) = (self.variant.clone(), self.cross.clone(), self.layers.clone());
         RowSpec { variant, cross, layers, ways: Vec::new(), seeds: Vec::new() }
     }
@@ -133,8 +133,6 @@ pub struct Outcome {
     pub score: Score,
     /// BLEU of greedy translations.
     pub bleu: Option<f64>,
-    /// Decoding.
-    pub speeds: Vec<Speed>,
 }
 
 impl Lab<'_> {
@@ -152,40 +150,43 @@ impl Lab<'_> {
     ) -> anyhow::Result<Option<Outcome>> {
         let setup = swap(softmax, &run.spec()).map_err(|why| anyhow::anyhow!("{}: {why}", run.label()))?;
         let known = teacher.filter(|_| run.way != Way::Scratch).map(|teacher| &teacher.values);
-        let mut params = trainable(known, run.seed, self.device);
-        let network = network(&setup, &mut params)?;
+        let stages = self.stages(run.way, teacher.is_some());
+        let first = stages.first().map_or(Objective::NextToken, |(_, objective)| *objective);
+        let mut trainee = Trainee::new(&setup, trainable(known, run.seed, self.device), trained(first))?;
         let mut progress = Progress::default();
-        for (i, (stage, objective)) in self.stages(run.way, teacher.is_some()).into_iter().enumerate() {
+        for (i, (stage, objective)) in stages.into_iter().enumerate() {
+            if i > 0 {
+                trainee = trainee.again(trained(objective))?;
+            }
             let recipe = self.recipe(stage, objective, run.seed);
-            let name = format!("{} stage {}", run.label(), i + 1);
-            let Some(done) = self.train(&name, network.as_ref(), &params, recipe, listener)? else { return Ok(None) };
+            let Some(done) = self.train(&stage_name(run, i + 1), &trainee, recipe, listener)? else { return Ok(None) };
             progress.step += done.step;
             progress.tokens += done.tokens;
             progress.seconds += done.seconds;
         }
-        let score = evaluate(network.as_ref(), self.held_out)?;
-        let values = values_of(&params)?;
-        drop((network, params));
+        let score = evaluate(trainee.network.as_ref(), self.held_out)?;
+        let values = values_of(&trainee.params);
+        drop(trainee);
         let bleu = self.material.bleu(&setup, &values)?;
-        let decode = &self.profile.decode;
-        let speeds = speeds(&setup, &values, &decode.lengths, (decode.batch, decode.tokens), self.clock)?;
-        Ok(Some(Outcome { setup, values, progress, score, bleu, speeds }))
+        Ok(Some(Outcome { setup, values, progress, score, bleu }))
     }
 
     /// The trainings that a model goes through; a softmax model that is there already goes through none.
     fn stages(&self, way: Way, has_teacher: bool) -> Vec<(Stage, Objective)> {
         let TradeoffProfile { pretrain, finetune, transfer, .. } = self.profile;
-        let whole = Stage { steps: pretrain.steps + finetune.steps, ..*pretrain };
-        match (way, transfer) {
-            (Way::Pretrained, _) if has_teacher => Vec::new(),
-            (Way::Pretrained, _) => vec![(*pretrain, Objective::NextToken)],
-            (Way::Scratch, _) => vec![(whole, Objective::NextToken)],
-            (Way::Swapped, _) => Vec::new(),
-            (Way::Transferred, Some(first)) => {
-                let rest = Stage { steps: finetune.steps.saturating_sub(first.steps), ..*finetune };
-                vec![(*first, Objective::Transfer), (rest, Objective::NextToken)]
+        match (way, *pretrain, *transfer) {
+            (Way::Pretrained, Some(pretrain), _) if !has_teacher => vec![(pretrain, Objective::NextToken)],
+            (Way::Scratch, Some(pretrain), _) => {
+                let whole = Stage { steps: pretrain.steps + finetune.steps, ..pretrain };
+                vec![(whole, Objective::NextToken)]
             }
-            (Way::Finetuned | Way::Transferred, _) => vec![(*finetune, Objective::NextToken)],
+            (Way::TransferOnly, _, Some(first)) => vec![(first, Objective::Transfer)],
+            (Way::Transferred, _, Some(first)) => {
+                let rest = Stage { steps: finetune.steps.saturating_sub(first.steps), ..*finetune };
+                vec![(first, Objective::Transfer), (rest, Objective::NextToken)]
+            }
+            (Way::Finetuned | Way::Transferred, ..) => vec![(*finetune, Objective::NextToken)],
+            (Way::Pretrained | Way::Swapped | Way::Scratch | Way::TransferOnly, ..) => Vec::new(),
         }
     }
 
@@ -194,7 +195,7 @@ impl Lab<'_> {
         let Stage { steps, learning_rate, warmup, decay } = stage;
         Recipe {
             objective,
-            trained: if objective == Objective::Transfer { Trained::FeatureMaps } else { Trained::All },
+            trained: trained(objective),
             schedule: Schedule { peak: learning_rate, warmup, decay, steps },
             accumulate: 1,
             clip: Some(training.clip),
@@ -210,17 +211,19 @@ impl Lab<'_> {
     fn train(
         &self,
         name: &str,
-        network: &dyn Network,
-        params: &Params,
+        trainee: &Trainee,
         recipe: Recipe,
         listener: &mut dyn Listener,
     ) -> anyhow::Result<Option<Progress>> {
         let lessons = self.material.lessons(self.profile, recipe.seed, self.device)?;
-        let trained = recipe.trained;
-        let vars = params.vars().iter().filter(|(name, _)| trained.includes(name));
-        let vars = vars.map(|(name, var)| (name.clone(), var.clone())).collect();
         let identity = format!("{} · {name}", self.id);
-        let task = Task { network, vars: &vars, lessons: lessons.as_ref(), held_out: &[], identity: &identity };
+        let task = Task {
+            network: trainee.network.as_ref(),
+            vars: trainee.params.vars(),
+            lessons: lessons.as_ref(),
+            held_out: &[],
+            identity: &identity,
+        };
         let mut trainer = Trainer::new(task, recipe)?;
         let snapshot = self.folder.join(format!("{}.safetensors", file_name(name)));
         if snapshot.exists() {
@@ -234,14 +237,32 @@ impl Lab<'_> {
         })
     }
 
-    /// Removes the snapshots of a run that is written down. Those of the softmax model stay: others are made of it.
+    /// Removes the snapshots of a run that is written down. Those of the softmax model stay: others are made of it; and so
+    /// do those of a transfer, from which a finetuning of the same may go on.
     pub fn forget(&self, run: &Run) {
+        if run.way == Way::TransferOnly {
+            return;
+        }
         for stage in 1..=2 {
-            let name = file_name(&format!("{} stage {stage}", run.label()));
+            let name = file_name(&stage_name(run, stage));
             // Where it is not there, or cannot be removed, nothing depends on it.
             let _ = std::fs::remove_file(self.folder.join(format!("{name}.safetensors")));
         }
     }
+}
+
+/// What moves.
+fn trained(objective: Objective) -> Trained {
+    match objective {
+        Objective::Transfer => Trained::FeatureMaps,
+        Objective::NextToken => Trained::All,
+    }
+}
+
+/// A training of a run, counted from 1. The transfer is the same training whether a finetuning follows or not.
+fn stage_name(run: &Run, stage: usize) -> String {
+    let way = if run.way == Way::TransferOnly { Way::Transferred } else { run.way };
+    format!("{} stage {stage}", Run { way, ..run.clone() }.label())
 }
 
 /// A label as the name of a file.

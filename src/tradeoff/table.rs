@@ -62,7 +62,7 @@ pub fn table(rows: &[Row]) -> Listing {
             first.total_tokens.into(),
             round(over(|row| Some(row.train_s)), 1),
             first.seq_len.into(),
-            round(over(|row| Some(row.tokens_per_s)), 0),
+            round(over(|row| row.tokens_per_s), 0),
             first.state_bytes.into(),
         ]);
     }
@@ -83,12 +83,12 @@ mod tests {
             seed,
             seq_len,
             perplexity,
-            state_bytes: 64,
+            state_bytes: Some(64),
             ..Row::default()
         };
         let rows = [row(0, 16, 10.0), row(0, 64, 10.0), row(1, 16, 12.0), row(1, 64, 12.0)];
         let csv = table(&rows).render(Format::Csv).unwrap();
-        assert_eq!(csv.lines().nth(1), Some("t2r:32,,all,finetuned,2,11.0,2.0,0.0,,0,,0.0,64,0.0,64"));
+        assert_eq!(csv.lines().nth(1), Some("t2r:32,,all,finetuned,2,11.0,2.0,0.0,,0,,0.0,64,,64"));
         assert_eq!(csv.lines().count(), 2);
     }
 }

@@ -26,14 +26,6 @@ pub fn token_losses(logits: &Tensor, targets: &Tensor, smoothing: f64) -> Result
     (log_sum - aim)?.squeeze(1)
 }
 
-/// The mean over positions, without smoothing: a scalar.
-///
-/// # Errors
-/// As [`token_losses`].
-pub fn next_token_loss(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    token_losses(logits, targets, 0.0)?.mean_all()
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
@@ -83,7 +75,7 @@ mod tests {
     fn logits_beyond_the_range_of_an_exponential_give_their_differences() {
         let logits = Tensor::new(&[[[1000f32, 999.0], [-1000.0, -1000.0]]], &Device::Cpu).unwrap();
         let ids = Tensor::new(&[[1u32, 0]], &Device::Cpu).unwrap();
-        let loss = f64::from(next_token_loss(&logits, &ids).unwrap().to_scalar::<f32>().unwrap());
+        let loss = f64::from(token_losses(&logits, &ids, 0.0).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap());
         // −ln of 1 / (1 + e) and of 1/2.
         let want = (1f64.exp().ln_1p() + 2f64.ln()) / 2.0;
         assert!((loss - want).abs() < 1e-6, "{loss} against {want}");
@@ -92,7 +84,7 @@ mod tests {
     #[test]
     fn targets_of_another_shape_or_beyond_the_vocabulary_are_refused() {
         let logits = Tensor::zeros((1, 2, 3), DType::F32, &Device::Cpu).unwrap();
-        assert!(next_token_loss(&logits, &Tensor::new(&[[1u32]], &Device::Cpu).unwrap()).is_err());
-        assert!(next_token_loss(&logits, &Tensor::new(&[[1u32, 3]], &Device::Cpu).unwrap()).is_err());
+        assert!(token_losses(&logits, &Tensor::new(&[[1u32]], &Device::Cpu).unwrap(), 0.0).is_err());
+        assert!(token_losses(&logits, &Tensor::new(&[[1u32, 3]], &Device::Cpu).unwrap(), 0.0).is_err());
     }
 }

@@ -3,10 +3,11 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Batch;
+use super::{Batch, Trained};
 use crate::{
     kernels::Kernels,
-    model::{Decoder, Distance, Dropout, Encoded, Translator},
+    model::{Decoder, Distance, Dropout, Encoded, Setup, Translator},
+    params::Params,
 };
 
 /// A model that can be trained.
@@ -26,6 +27,43 @@ pub trait Network {
 
     /// The decoder itself, for generation.
     fn decoder(&self) -> &Decoder;
+
+    /// What the model was made from.
+    fn setup(&self) -> Setup {
+        self.decoder().setup().clone()
+    }
+}
+
+/// A model in training and its parameters: those that are trained are variables, all others plain tensors.
+pub struct Trainee {
+    /// The model.
+    pub network: Box<dyn Network>,
+    /// Its parameters.
+    pub params: Params,
+}
+
+impl Trainee {
+    /// A model, decoder-only or with an encoder as the setup says.
+    ///
+    /// # Errors
+    /// Where parameters cannot be had.
+    pub fn new(setup: &Setup, params: Params, trained: Trained) -> Result<Self> {
+        let mut params = params.only(move |name| trained.includes(name));
+        let network: Box<dyn Network> = match setup.has_encoder() {
+            true => Box::new(Translator::new(setup, &mut params)?),
+            false => Box::new(Decoder::new(setup, &mut params)?),
+        };
+        Ok(Self { network, params })
+    }
+
+    /// The same model with the weights that it has now, of which others are trained.
+    ///
+    /// # Errors
+    /// As [`Trainee::new`].
+    pub fn again(self, trained: Trained) -> Result<Self> {
+        let setup = self.network.setup();
+        Self::new(&setup, self.params.again(), trained)
+    }
 }
 
 impl Network for Decoder {

@@ -1,6 +1,6 @@
 //! The loop: batches, gradients, clipping, updates, looks at what is held out, and snapshots to go on from.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use candle_core::{Result, Tensor, Var};
 
@@ -38,9 +38,13 @@ pub struct Surroundings<'a> {
     pub stop: &'a dyn Fn() -> bool,
     /// Who hears of it.
     pub listener: &'a mut dyn Listener,
-    /// Where the state is kept, and how many updates lie between two writings; `None`: nowhere.
+    /// Where the state is kept, and how many updates lie between two writings at the most; it is also written where
+    /// [`SAVE_AFTER`] has passed. `None`: nowhere.
     pub snapshots: Option<(&'a Path, u64)>,
 }
+
+/// Time after which the state is written even where few updates were made: what a training that is killed loses at most.
+pub const SAVE_AFTER: Duration = Duration::from_secs(600);
 
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +126,7 @@ impl<'a> Trainer<'a> {
         if self.progress.step == 0 {
             self.look(around)?;
         }
+        let mut saved = around.clock.now();
         while self.progress.step < steps {
             if (around.stop)() {
                 self.save(around)?;
@@ -133,8 +138,11 @@ impl<'a> Trainer<'a> {
             if step.step == steps || (every > 0 && step.step.is_multiple_of(every)) {
                 self.look(around)?;
             }
-            if around.snapshots.is_some_and(|(_, every)| step.step == steps || step.step.is_multiple_of(every.max(1))) {
+            let is_due = |every: u64| step.step == steps || step.step.is_multiple_of(every.max(1));
+            let is_late = around.clock.now() - saved >= SAVE_AFTER;
+            if around.snapshots.is_some_and(|(_, every)| is_due(every) || is_late) {
                 self.save(around)?;
+                saved = around.clock.now();
             }
         }
         Ok(Ended::Done)

@@ -143,6 +143,57 @@ fn a_checkpoint_stands_under_whole_model_workloads() {
     }
 }
 
+/// Columns of what a run of smoke's sizes gives, by name.
+fn measured<const N: usize>(dir: &Path, how: &[&str], names: [&str; N]) -> Vec<[String; N]> {
+    let fixed = ["--profile", "smoke", "--rounds", "1", "--min-block", "1ms", "--threads", "1", "--csv", "-", "-q"];
+    let csv = stdout(&t2r(dir, &[how, &fixed].concat()).success());
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let at = names.map(|name| header.iter().position(|h| h == name).unwrap());
+    reader.records().map(Result::unwrap).map(|row| at.map(|i| row[i].to_owned())).collect()
+}
+
+#[test]
+fn a_converted_checkpoint_is_measured_as_it_is() {
+    let dir = temp();
+    for (layers, out) in [("all", "whole"), ("50%", "mixed")] {
+        let convert =
+            ["convert", &fixture("llama"), "--to", "t2r", "--feature-dim", "4", "--layers", layers, "-o", out];
+        t2r(dir.path(), &convert).success();
+    }
+    let names = ["workload", "variant", "feature_dim", "status", "state_bytes_pred", "state_bytes_measured"];
+    let run = |model: &str, more: &[&str]| {
+        let how = ["--model", model, "--workload", "decode,prefill,generate,train", "--seq-len", "16", "--batch", "2"];
+        measured(dir.path(), &[&how, more].concat(), names)
+    };
+    let whole = run("whole", &[]);
+    assert!(whole.iter().all(|row| row[1..4] == ["t2r", "4", "ok"]), "{whole:?}");
+    let mixed = run("mixed", &[]);
+    assert_eq!(mixed.len(), 4, "{mixed:?}");
+    assert!(mixed.iter().all(|row| row[1..4] == ["as-is", "", "ok"]), "{mixed:?}");
+    // Two layers with two key heads of 10 for two sequences, f32: sums of 4 · 11 in one, in the other keys and values of 16.
+    let decode = mixed.iter().find(|row| row[0] == "decode").unwrap();
+    let want = (2 * 2 * 4 * (4 * 11 + 16 * 2 * 10)).to_string();
+    assert_eq!(decode[4..], [want.clone(), want], "{mixed:?}");
+    let both = run("mixed", &["--variants", "softmax,as-is"]);
+    assert_eq!(both.iter().filter(|row| row[1] == "softmax" && row[3] == "ok").count(), 4, "{both:?}");
+    for how in [&["--workload", "decode", "--variants", "as-is"][..], &["--model", "mixed", "--workload", "attention"]]
+    {
+        let refused = stderr(&t2r(dir.path(), &[how, &["--no-tui"]].concat()).code(2));
+        assert!(refused.contains("as-is"), "{refused}");
+    }
+}
+
+#[test]
+fn the_check_of_a_training_step_looks_between_the_kinks() {
+    // Here a clamped denominator bends the loss within a thousandth of a step along the gradient.
+    for seed in ["0", "1", "3"] {
+        let how = ["--model", &fixture("llama"), "--workload", "train", "--variants", "t2r", "--seed", seed];
+        let rows = measured(temp().path(), &how, ["status", "max_rel_err"]);
+        assert!(!rows.is_empty() && rows.iter().all(|row| row[0] == "ok"), "seed {seed}: {rows:?}");
+    }
+}
+
 #[test]
 fn mistakes_with_checkpoints_are_said() {
     let dir = temp();

@@ -197,3 +197,128 @@ fn a_tradeoff_is_planned_and_its_file_is_guarded() {
     assert!(text.contains("x.csv exists"), "{text}");
     assert_eq!(fs::read_to_string(dir.path().join("x.csv")).expect("there"), "mine");
 }
+
+/// A tradeoff of a few updates.
+const TINY: &str = r#"
+description = "tiny"
+task = "recall"
+
+[recall]
+pairs = 2
+keys = 5
+values = 3
+
+[model]
+n_layers = 2
+d_model = 16
+n_heads = 2
+ffn_dim = 16
+positions = "learned"
+norm = "layernorm"
+activation = "gelu"
+
+[training]
+batch = 4
+clip = 1.0
+weight_decay = 0.01
+dropout = 0.0
+label_smoothing = 0.0
+held_out = 8
+
+[pretrain]
+steps = 3
+learning_rate = 1e-3
+warmup = 1
+decay = "cosine"
+
+[finetune]
+steps = 3
+learning_rate = 1e-3
+warmup = 1
+decay = "cosine"
+
+[transfer]
+steps = 2
+learning_rate = 1e-2
+warmup = 1
+decay = "cosine"
+
+[decode]
+batch = 2
+lengths = [4, 16]
+tokens = 2
+
+[[row]]
+variant = "t2r:4"
+ways = ["swapped", "transfer-only", "transferred", "scratch"]
+seeds = [0]
+"#;
+
+/// Columns of a tradeoff's file by name, for every row.
+fn columns<const N: usize>(file: &Path, names: [&str; N]) -> Vec<[String; N]> {
+    let mut reader = csv::Reader::from_path(file).expect("a file");
+    let header = reader.headers().expect("a header").clone();
+    let at = names.map(|name| header.iter().position(|h| h == name).expect("a column"));
+    reader.records().map(|r| r.expect("a row")).map(|r| at.map(|i| r[i].to_owned())).collect()
+}
+
+#[test]
+fn a_tradeoff_measures_speeds_when_all_models_are_there_and_again_when_asked() {
+    let dir = temp();
+    fs::write(dir.path().join("tiny.toml"), TINY).expect("written");
+    let file = dir.path().join("x.csv");
+    let run =
+        |how: &[&str]| stderr(&t2r(dir.path(), &[&["tradeoff", "--profile", "./tiny.toml"], how].concat()).code(0));
+    let told = run(&["--csv", "x.csv"]);
+    let (last, first) = (told.find("[5/5]").expect("five models"), told.find("round 1 of 6").expect("rounds"));
+    assert!(last < first, "{told}");
+    let ways: Vec<_> = columns(&file, ["way", "train_steps"]).into_iter().step_by(2).collect();
+    let want = [("pretrained", "3"), ("swapped", "0"), ("transfer-only", "2"), ("transferred", "3"), ("scratch", "6")];
+    assert_eq!(ways, want.map(|(way, steps)| [way.to_owned(), steps.to_owned()]));
+    let loss = columns(&file, ["way", "loss"]);
+    assert!(loss.iter().zip(&loss[2..]).all(|(a, b)| a[0] == b[0] || a[1] != b[1]), "{loss:?}");
+    assert!(!dir.path().join("x.csv.state").exists());
+    let speeds = || columns(&file, ["variant", "seq_len", "tokens_per_s", "state_bytes", "speed_rounds"]);
+    let measured = speeds();
+    assert!(measured.iter().all(|row| row.iter().all(|cell| !cell.is_empty())), "{measured:?}");
+    // One measurement for all models that are made alike.
+    assert!(measured[2..].chunks(2).all(|of_model| *of_model == measured[2..4]), "{measured:?}");
+
+    // What is there stays, what is missing is filled in, and all is taken anew where that is asked for.
+    let text = fs::read_to_string(&file).expect("there").replace(&measured[2][2], "").replace(&measured[0][2], "1.5");
+    fs::write(&file, text).expect("written");
+    let told = run(&["--resume", "x.csv"]);
+    assert!(told.contains("round 6 of 6") && !told.contains("[1/5]"), "{told}");
+    assert!(speeds().iter().all(|row| !row[2].is_empty()) && speeds()[0][2] == "1.5", "{:?}", speeds());
+    assert!(!run(&["--resume", "x.csv"]).contains("round"));
+    run(&["--resume", "x.csv", "--speeds-again"]);
+    assert!(speeds().iter().all(|row| row[2] != "1.5"), "{:?}", speeds());
+    assert_eq!(columns(&file, ["way", "loss"]), loss);
+    t2r(dir.path(), &["tradeoff", "--profile", "./tiny.toml", "--csv", "y.csv", "--speeds-again"]).code(2);
+}
+
+#[test]
+fn a_pretrained_model_is_asked_for_and_converted() {
+    let dir = temp();
+    write_text(dir.path());
+    let given = TINY
+        .replace("task = \"recall\"", "task = \"text\"")
+        .replace("[recall]\npairs = 2\nkeys = 5\nvalues = 3\n", "[given]\nseq_len = 16\n")
+        .replace(", \"scratch\"", "");
+    let without = |text: &str, section: &str| -> String {
+        let start = text.find(section).expect("a section");
+        let end = text[start + 1..].find("\n[").map_or(text.len(), |end| start + 1 + end);
+        format!("{}{}", &text[..start], &text[end..])
+    };
+    fs::write(dir.path().join("given.toml"), without(&without(&given, "[model]"), "[pretrain]")).expect("written");
+    let tradeoff = ["tradeoff", "--profile", "./given.toml", "--text", "text.txt", "--csv", "x.csv"];
+    assert!(stderr(&t2r(dir.path(), &tradeoff).code(2)).contains("--model"));
+    t2r(dir.path(), &PRETRAIN).code(0);
+    t2r(dir.path(), &[&tradeoff[..], &["--model", "base"]].concat()).code(0);
+    let rows = columns(&dir.path().join("x.csv"), ["way", "train_steps", "total_tokens", "tokens_per_s"]);
+    assert_eq!(
+        rows.iter().step_by(2).map(|r| r[0].as_str()).collect::<Vec<_>>(),
+        ["pretrained", "swapped", "transfer-only", "transferred"]
+    );
+    assert!(rows.iter().all(|row| row[2].is_empty() && !row[3].is_empty()), "{rows:?}");
+}

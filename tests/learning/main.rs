@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
+mod frozen;
 mod resume;
 mod search;
 mod trainer;

@@ -1,6 +1,6 @@
 //! A training that was interrupted and goes on is the one that was not, to the last bit.
 
-use std::{cell::Cell, collections::BTreeMap, fs, path::Path};
+use std::{cell::Cell, collections::BTreeMap, fs, path::Path, time::Duration};
 
 use candle_core::Device;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use t2r::{
     measure::ScriptedClock,
     model::Decoder,
     text::Blocks,
-    train::{Ended, Listener, Reading, Recipe, Surroundings, Task, TrainEvent, TrainLog, Trainer},
+    train::{Ended, Listener, Reading, Recipe, SAVE_AFTER, Surroundings, Task, TrainEvent, TrainLog, Trainer},
 };
 
 use crate::{params, recipe, setup};
@@ -87,6 +87,30 @@ fn k_steps_and_k_more_are_2k_steps() {
     // A training that is done stays as it is.
     let (ended, again) = session(once.path(), recipe, "run", None).unwrap();
     assert_eq!((ended, again), (Ended::Done, whole));
+}
+
+#[test]
+fn the_state_is_written_by_the_clock_where_updates_are_slow() {
+    let dir = tempfile::tempdir().unwrap();
+    let saved = |per_read: Duration| {
+        let (lessons, mut params) = (reading(), params(4));
+        let model = Decoder::new(&setup("elu", None, 23), &mut params).unwrap();
+        let task = Task { network: &model, vars: params.vars(), lessons: &lessons, held_out: &[], identity: "t" };
+        let mut steps = Vec::new();
+        let mut hear = |event: &TrainEvent| {
+            if let TrainEvent::Saved { step } = event {
+                steps.push(*step);
+            }
+            Ok(())
+        };
+        let (path, clock) = (dir.path().join("state.safetensors"), ScriptedClock::stepping(per_read));
+        let snapshots = Some((path.as_path(), 100));
+        let mut around = Surroundings { clock: &clock, stop: &|| false, listener: &mut hear, snapshots };
+        Trainer::new(task, recipe(5)).unwrap().run(&mut around).unwrap();
+        steps
+    };
+    assert_eq!(saved(Duration::from_millis(1)), [5]);
+    assert_eq!(saved(SAVE_AFTER), [1, 2, 3, 4, 5]);
 }
 
 #[test]

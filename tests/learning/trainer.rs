@@ -9,8 +9,8 @@ use t2r::{
     model::{Decoder, Distance, Dropout, Translator},
     text::{Pair, Pairs, Recall},
     train::{
-        Batch, Ended, Lessons, Listener, Marks, Network, Objective, Recalling, Recipe, Surroundings, Task, TrainEvent,
-        Trained, Trainer, Translating, evaluate, evaluate_distance,
+        Batch, Ended, Lessons, Listener, Marks, Network, Recalling, Recipe, Surroundings, Task, TrainEvent, Trainer,
+        Translating, evaluate,
     },
 };
 
@@ -102,30 +102,6 @@ fn an_encoder_decoder_learns_to_copy() {
     train(task, Recipe { dropout: 0.0, ..recipe(80) }).unwrap();
     let after = evaluate(&model, &held_out).unwrap();
     assert!(after.loss < 0.7 * before.loss, "{before:?} {after:?}");
-}
-
-#[test]
-fn transfer_moves_feature_maps_alone_and_brings_them_nearer() {
-    let (lessons, mut params) = (recalling(8), params(2));
-    let model = Decoder::new(&setup("hedgehog", None, TASK.vocab_size()), &mut params).unwrap();
-    let held_out = recalling(8).batches(1_000_000, 1).unwrap();
-    let all: BTreeMap<String, Vec<f32>> = flat(params.vars());
-    let maps: BTreeMap<String, Var> = params
-        .vars()
-        .iter()
-        .filter(|(name, _)| Trained::FeatureMaps.includes(name))
-        .map(|(name, var)| (name.clone(), var.clone()))
-        .collect();
-    assert_eq!(maps.len(), 8);
-    let before = evaluate_distance(&model, &held_out).unwrap();
-    let recipe = Recipe { objective: Objective::Transfer, trained: Trained::FeatureMaps, ..recipe(40) };
-    let task = Task { network: &model, vars: &maps, lessons: &lessons, held_out: &held_out, identity: "t" };
-    train(task, recipe).unwrap();
-    let after = evaluate_distance(&model, &held_out).unwrap();
-    assert!(after.loss < 0.9 * before.loss, "{before:?} {after:?}");
-    for (name, values) in flat(params.vars()) {
-        assert_eq!(all[&name] != values, maps.contains_key(&name), "{name}");
-    }
 }
 
 fn flat(vars: &BTreeMap<String, Var>) -> BTreeMap<String, Vec<f32>> {

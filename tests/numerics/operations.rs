@@ -8,7 +8,7 @@ use t2r::{
         projected_cross_entropy, silu_times, softmax_attention, split_heads,
     },
     params::{Init, draw, named_rng},
-    train::next_token_loss,
+    train::token_losses,
 };
 
 use crate::layers::flat;
@@ -179,7 +179,9 @@ fn the_loss_of_a_projection() {
         let fused = |t: &[Tensor]| {
             projected_cross_entropy(&t[0], &t[1], &Targets::mean(&ids).unwrap(), simd).unwrap().reshape(1).unwrap()
         };
-        let plain = |t: &[Tensor]| next_token_loss(&logits(t).unwrap(), &ids).unwrap().reshape(1).unwrap();
+        let plain = |t: &[Tensor]| {
+            token_losses(&logits(t).unwrap(), &ids, 0.0).unwrap().mean_all().unwrap().reshape(1).unwrap()
+        };
         check("projected cross-entropy", &vars, (&fused, &plain));
         let far = Targets { ids: vec![vocab as u32; batch * n], ..Targets::mean(&ids).unwrap() };
         assert!(projected_cross_entropy(vars[0].as_tensor(), vars[1].as_tensor(), &far, simd).is_err());

@@ -212,7 +212,7 @@ pub(in crate::cli) struct SearchArgs {
 /// `t2r tradeoff`.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct TradeoffArgs {
-    /// Profile by name or path: tradeoff-smoke, tradeoff-lm, tradeoff-mt, ablation-feature-size.
+    /// Profile by name or path: tradeoff-smoke, tradeoff-lm, tradeoff-llm, tradeoff-mt, ablation-feature-size.
     #[arg(long, value_name = "NAME|PATH")]
     pub(in crate::cli) profile: String,
     /// A softmax model to convert, instead of one that is trained here.
@@ -236,6 +236,9 @@ pub(in crate::cli) struct TradeoffArgs {
     /// Go on with the file of an interrupted run.
     #[arg(long, value_name = "PATH", conflicts_with = "force")]
     pub(in crate::cli) resume: Option<PathBuf>,
+    /// Measure the decoding speeds that are in the file anew, as on a machine that has become quiet; trains what is missing.
+    #[arg(long, conflicts_with = "csv")]
+    pub(in crate::cli) speeds_again: bool,
     /// Overwrite a file that exists.
     #[arg(long)]
     pub(in crate::cli) force: bool,

@@ -12,10 +12,10 @@ use super::{
 use crate::{
     checkpoint::Checkpoint,
     cli::{Answer, Ending, Failure, args::Talk},
-    model::{Decoder, Setup, Translator},
+    model::Setup,
     params::Params,
     spec::Positions,
-    train::{Network, Objective, Recipe, Schedule, Trained},
+    train::{Objective, Recipe, Schedule, Trained, Trainee},
 };
 
 /// Step size where none is given: lower than that of pretraining.
@@ -45,51 +45,50 @@ fn train(args: &FinetuneArgs, watch: &Watch) -> Answer<(String, Ending)> {
     let data = raw.encoded(&tokenizer, &args.training, args.data.validation_size, &device)?;
     watch.say(&data.outlook);
     watch.listen()?;
-    let mut params =
-        Params::trainable(&device, DType::F32, args.training.seed).from_source(checkpoint.source_of(&setup));
-    let network: Box<dyn Network> = match setup.has_encoder() {
-        true => Box::new(Translator::new(&setup, &mut params)?),
-        false => Box::new(Decoder::new(&setup, &mut params)?),
-    };
-    let school = School {
-        network: network.as_ref(),
-        params: &params,
-        description: checkpoint.description(),
-        tokenizer: &tokenizer,
-        data: &data,
-        folder: &folder,
-        watch,
-    };
+    let params = Params::trainable(&device, DType::F32, args.training.seed).from_source(checkpoint.source_of(&setup));
+    // Once the second stage has a state, the first is behind it.
+    let transfers = args.transfer > 0 && !folder.has("finetune");
+    let first = if transfers { Trained::FeatureMaps } else { main.trained };
+    let trainee = Trainee::new(&setup, params, first)?;
+    let description = checkpoint.description();
+    let school = School { description, tokenizer: &tokenizer, data: &data, folder: &folder, watch };
     if is_elsewhere && !resume {
-        school.keep()?;
+        school.keep(&trainee)?;
     }
-    let reports = stages(args, &school, main)?;
+    let reports = stages(args, &school, trainee, transfers, main)?;
     let is_stopped = reports.iter().any(Report::is_stopped);
     let ending = if is_stopped { Ending::Interrupted } else { Ending::Done };
     Ok((answer_of(&reports).render(args.training.format)?, ending))
 }
 
-fn stages(args: &FinetuneArgs, school: &School<'_>, main: Recipe) -> Answer<Vec<Report>> {
+/// Transfer, where it is still to come, and then the finetuning itself.
+fn stages(
+    args: &FinetuneArgs,
+    school: &School<'_>,
+    mut trainee: Trainee,
+    transfers: bool,
+    main: Recipe,
+) -> Answer<Vec<Report>> {
     let save_every = args.training.save_every;
     let past = match args.transfer {
         0 => String::new(),
         steps => format!(", after {steps} updates of transfer at {}", args.transfer_lr),
     };
     let mut reports = Vec::new();
-    // Once the second stage has a state, the first is behind it.
-    if args.transfer > 0 && !school.folder.has("finetune") {
+    if transfers {
         let schedule =
             Schedule { peak: args.transfer_lr, warmup: args.transfer / 10, steps: args.transfer, ..main.schedule };
         let recipe = Recipe { objective: Objective::Transfer, trained: Trained::FeatureMaps, schedule, ..main.clone() };
         recipe.check().map_err(Failure::Usage)?;
-        let report = school.train(Stage { name: "transfer", recipe, past: "", save_every })?;
+        let report = school.train(&trainee, Stage { name: "transfer", recipe, past: "", save_every })?;
         let is_stopped = report.is_stopped();
         reports.push(report);
         if is_stopped {
             return Ok(reports);
         }
+        trainee = trainee.again(main.trained)?;
     }
-    reports.push(school.train(Stage { name: "finetune", recipe: main, past: &past, save_every })?);
+    reports.push(school.train(&trainee, Stage { name: "finetune", recipe: main, past: &past, save_every })?);
     Ok(reports)
 }
 

@@ -15,11 +15,11 @@ use crate::{
     attention::{Heads, ResolveRequest, resolve},
     checkpoint::{Description, SpecialTokens, Tokenizer},
     cli::{Answer, Ending, Failure, args::Talk},
-    model::{Decoder, Setup, Translator},
+    model::Setup,
     params::Params,
     spec::{Activation, ModelShape, Positions, VariantSpec},
     text::{END_OF_TEXT, learn_bpe},
-    train::{Network, Trained},
+    train::{Trained, Trainee},
 };
 
 /// Step size where none is given.
@@ -43,27 +43,16 @@ fn train(args: &PretrainArgs, watch: &Watch) -> Answer<(String, Ending)> {
     let data = raw.encoded(&tokenizer, &args.train, args.data.validation_size, &device)?;
     watch.say(&data.outlook);
     watch.listen()?;
-    let mut params = Params::trainable(&device, DType::F32, args.train.seed);
-    let network: Box<dyn Network> = match setup.has_encoder() {
-        true => Box::new(Translator::new(&setup, &mut params)?),
-        false => Box::new(Decoder::new(&setup, &mut params)?),
-    };
+    let trainee = Trainee::new(&setup, Params::trainable(&device, DType::F32, args.train.seed), Trained::All)?;
     let end = tokenizer.id(END_OF_TEXT);
     let description = Description::own(&setup, SpecialTokens { bos: end, eos: end.into_iter().collect() });
-    let school = School {
-        network: network.as_ref(),
-        params: &params,
-        description: &description,
-        tokenizer: &tokenizer,
-        data: &data,
-        folder: &folder,
-        watch,
-    };
+    let school = School { description: &description, tokenizer: &tokenizer, data: &data, folder: &folder, watch };
     if !args.train.resume {
         // A training that is interrupted before its first look leaves a model all the same.
-        school.keep()?;
+        school.keep(&trainee)?;
     }
-    let report = school.train(Stage { name: "pretrain", recipe, past: "", save_every: args.train.save_every })?;
+    let stage = Stage { name: "pretrain", recipe, past: "", save_every: args.train.save_every };
+    let report = school.train(&trainee, stage)?;
     let ending = if report.is_stopped() { Ending::Interrupted } else { Ending::Done };
     Ok((answer_of(&[report]).render(args.train.format)?, ending))
 }

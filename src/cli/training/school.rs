@@ -7,21 +7,16 @@ use crate::{
     checkpoint::{Description, Tokenizer},
     cli::{Answer, Failure},
     measure::MonotonicClock,
-    params::Params,
     report::Listing,
     sweep::nine_digits,
     train::{
-        Ended, Listener, Network, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog,
-        Trained, Trainer, Validated,
+        Ended, Listener, Objective, Progress, Recipe, Schedule, Surroundings, Task, TrainEvent, TrainLog, Trained,
+        Trainee, Trainer, Validated,
     },
 };
 
-/// A model in training and all that belongs to it.
+/// What belongs to a model in training, whatever of it is trained.
 pub(super) struct School<'a> {
-    /// The model.
-    pub(super) network: &'a dyn Network,
-    /// Its parameters.
-    pub(super) params: &'a Params,
     /// What it is when it is written.
     pub(super) description: &'a Description,
     /// Its tokenizer.
@@ -87,18 +82,16 @@ pub(super) fn recipe(args: &TrainArgs, trained: Trained, lr: f64) -> Answer<Reci
 }
 
 impl School<'_> {
-    /// Trains; goes on where the stage has a state.
-    pub(super) fn train(&self, stage: Stage<'_>) -> Answer<Report> {
+    /// Trains the variables of a model; goes on where the stage has a state.
+    pub(super) fn train(&self, trainee: &Trainee, stage: Stage<'_>) -> Answer<Report> {
         let Stage { name, recipe, past, save_every } = stage;
         let is_perplexity = recipe.objective == Objective::NextToken;
-        let vars = self.params.vars().iter().filter(|(name, _)| recipe.trained.includes(name));
-        let vars = vars.map(|(name, var)| (name.clone(), var.clone())).collect();
         let setup = &self.description.setup;
         let model = xxhash_rust::xxh3::xxh3_64(format!("{setup:?}").as_bytes());
         let identity = format!("{}, model {model:016x}{past}", self.data.name);
         let task = Task {
-            network: self.network,
-            vars: &vars,
+            network: trainee.network.as_ref(),
+            vars: trainee.params.vars(),
             lessons: self.data.lessons.as_ref(),
             held_out: &self.data.held_out,
             identity: &identity,
@@ -112,7 +105,7 @@ impl School<'_> {
         let kept = if goes_on { TrainLog::resume(&log, trainer.progress().step)? } else { TrainLog::begin(&log)? };
         let title = format!("{name} {}", self.folder.root().display());
         let people = self.watch.begin(&title, is_perplexity, goes_on.then_some(&log));
-        let mut listeners = Listeners { log: kept, people, school: self, first: None };
+        let mut listeners = Listeners { log: kept, people, school: self, trainee, first: None };
         let stop = || self.watch.stop();
         let mut around = Surroundings {
             clock: &MonotonicClock::default(),
@@ -124,9 +117,9 @@ impl School<'_> {
         Ok(Report { stage: name, progress: trainer.progress(), first: listeners.first, is_perplexity, ended })
     }
 
-    /// Writes the model as it is now.
-    pub(super) fn keep(&self) -> anyhow::Result<()> {
-        Ok(self.description.save(self.folder.root(), self.params, Some(self.tokenizer))?)
+    /// Writes a model as it is now.
+    pub(super) fn keep(&self, trainee: &Trainee) -> anyhow::Result<()> {
+        Ok(self.description.save(self.folder.root(), &trainee.params, Some(self.tokenizer))?)
     }
 }
 
@@ -135,6 +128,7 @@ struct Listeners<'a> {
     log: TrainLog,
     people: Box<dyn Listener>,
     school: &'a School<'a>,
+    trainee: &'a Trainee,
     first: Option<f64>,
 }
 
@@ -143,7 +137,7 @@ impl Listener for Listeners<'_> {
         self.log.on_event(event)?;
         match event {
             TrainEvent::Validated(Validated { step: 0, loss, .. }) => self.first = Some(*loss),
-            TrainEvent::Validated(Validated { improved: true, .. }) => self.school.keep()?,
+            TrainEvent::Validated(Validated { improved: true, .. }) => self.school.keep(self.trainee)?,
             _ => {}
         }
         self.people.on_event(event)

@@ -31,6 +31,12 @@ pub(in crate::cli) fn tradeoff(args: &TradeoffArgs, talk: Talk) -> Answer<Ending
         answer(&planned(&profile).render(args.format)?)?;
         return Ok(Ending::Done);
     }
+    if profile.given.is_some() && args.model.is_none() {
+        return Err(Failure::Usage(format!(
+            "profile {} converts a model that is there: give --model PATH",
+            profile.name
+        )));
+    }
     let own = args.clone();
     watched(args.tui, args.threads, talk, move |watch| train(&own, &profile, watch))
 }
@@ -61,6 +67,7 @@ fn train(args: &TradeoffArgs, profile: &TradeoffProfile, watch: &Watch) -> Answe
         stop: &stop,
         machine: &setup::machine(),
         n_threads: setup::threads(args.threads)?,
+        speeds_again: args.speeds_again,
     };
     rows.all().iter().for_each(|row| watch.judged(quality_of(row)));
     let mut telling = Telling { watch, people: None };
@@ -77,8 +84,8 @@ fn quality_of(row: &Row) -> QualityRow {
         perplexity: Some(row.perplexity),
         bleu: row.bleu,
         accuracy: Some(row.accuracy),
-        tokens_per_s: Some(row.tokens_per_s),
-        state_bytes: Some(row.state_bytes as f64),
+        tokens_per_s: row.tokens_per_s,
+        state_bytes: row.state_bytes.map(|bytes| bytes as f64),
         seq_len: Some(row.seq_len as f64),
     }
 }
@@ -103,7 +110,7 @@ fn given(path: &Path) -> Answer<Given> {
         false => drop(Decoder::new(&setup, &mut params)?),
     }
     let name = format!("{} {setup:?}", path.canonicalize()?.display());
-    let teacher = Teacher { setup, values: values_of(&params)?, tokens: None };
+    let teacher = Teacher { setup, values: values_of(&params), tokens: None };
     Ok(Given { name, teacher, tokenizer: checkpoint.tokenizer()? })
 }
 
@@ -148,15 +155,16 @@ impl Watcher for Telling<'_> {
     fn done(&mut self, row: &Row) {
         let bleu = row.bleu.map_or_else(String::new, |bleu| format!(" · BLEU {bleu:.2}"));
         self.watch.say(&format!(
-            "  perplexity {:.3} · {:.1} % right{bleu} · {} tokens in {:.0} s · {:.0} tokens/s at {} · state {} B",
+            "  perplexity {:.3} · {:.1} % right{bleu} · {} tokens in {:.0} s",
             row.perplexity,
             100.0 * row.accuracy,
             row.train_tokens,
             row.train_s,
-            row.tokens_per_s,
-            row.seq_len,
-            row.state_bytes,
         ));
         self.watch.judged(quality_of(row));
+    }
+
+    fn timing(&mut self, round: usize, rounds: usize) {
+        self.watch.say(&format!("decoding speeds, round {round} of {rounds}"));
     }
 }
