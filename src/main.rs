@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use t2r::{
     cli::{self, Ending, Failure},
-    measure::CountingAllocator,
+    measure::{CountingAllocator, keep_freed_memory},
     store::is_closed_pipe,
 };
 
@@ -12,6 +12,7 @@ use t2r::{
 static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 fn main() -> ExitCode {
+    keep_freed_memory();
     cli::quiet_panics();
     match cli::command(std::env::args_os()) {
         Ok(Ending::Done) => ExitCode::SUCCESS,

@@ -5,7 +5,8 @@ use std::{cell::RefCell, hint::black_box};
 use candle_core::{D, Device, Tensor};
 use t2r::{
     kernels::{
-        Aligned, Simd, dense, features as plain_features, for_each_part, fused,
+        Simd, dense, features as plain_features, for_each_part, for_each_run,
+        fused::{self, linear_steps::Tokens},
         linear::{self, Normalizer},
         softmax,
     },
@@ -62,7 +63,7 @@ fn stream<'a>(bytes: usize, states: usize, direction: Direction, threads: usize)
 fn linear_step(case: &str, m: usize, batch: usize, states: usize, threads: usize) {
     let parts = batch * HEADS;
     let one = m * (D_HEAD + 1);
-    let sums = RefCell::new(vec![Aligned::from(features(parts * one).as_slice()); states]);
+    let sums = RefCell::new(vec![features(parts * one); states]);
     let (phi, v) = (features(2 * parts * m), numbers(parts * D_HEAD));
     let (phi_q, phi_k) = phi.split_at(parts * m);
     let out = RefCell::new(vec![0.0; parts * D_HEAD]);
@@ -71,14 +72,18 @@ fn linear_step(case: &str, m: usize, batch: usize, states: usize, threads: usize
     let step = |fused: bool| {
         let (mut sums, mut out, mut turn) = (sums.borrow_mut(), out.borrow_mut(), turn.borrow_mut());
         *turn = (*turn + 1) % states;
+        if fused {
+            for_each_run(parts, 2 * parts * one, [&mut sums[*turn], &mut out], |run, [sums, out]| {
+                let of = |width: usize| run.start * width..run.end * width;
+                let tokens = Tokens { phi_q: &phi_q[of(m)], phi_k: &phi_k[of(m)], v: &v[of(D_HEAD)], decay: &[] };
+                fused::linear_steps::steps(simd, run.len(), tokens, sums, NORMALIZER, out);
+            });
+            return;
+        }
         for_each_part(parts, 2 * parts * one, [&mut sums[*turn], &mut out], |i, [sums, out]| {
             let (s, z) = sums.split_at_mut(m * D_HEAD);
-            let (q, k, v) = (&phi_q[i * m..][..m], &phi_k[i * m..][..m], &v[i * D_HEAD..][..D_HEAD]);
-            if fused {
-                fused::linear::step(simd, q, k, v, 1.0, s, z, NORMALIZER, out);
-            } else {
-                linear::step(linear::Token { phi_q: q, phi_k: k, v, decay: 1.0 }, s, z, NORMALIZER, out);
-            }
+            let (phi_q, phi_k, v) = (&phi_q[i * m..][..m], &phi_k[i * m..][..m], &v[i * D_HEAD..][..D_HEAD]);
+            linear::step(linear::Token { phi_q, phi_k, v, decay: 1.0 }, s, z, NORMALIZER, out);
         });
     };
     let cpu = &Device::Cpu;
@@ -113,7 +118,7 @@ fn linear_step(case: &str, m: usize, batch: usize, states: usize, threads: usize
 fn softmax_step(case: &str, t: usize, batch: usize, group: usize, threads: usize) {
     let parts = batch * HEADS;
     let q = numbers(parts * group * D_HEAD);
-    let keys = Aligned::from(numbers(parts * t * D_HEAD).as_slice());
+    let keys = numbers(parts * t * D_HEAD);
     let values = keys.clone();
     let out = RefCell::new(vec![0.0; parts * group * D_HEAD]);
     let simd = Simd::detect();
@@ -150,7 +155,7 @@ fn softmax_step(case: &str, t: usize, batch: usize, group: usize, threads: usize
 
 fn product(case: &str, rows: usize, n_in: usize, n_out: usize, threads: usize) {
     let (x, bias) = (numbers(rows * n_in), numbers(n_out));
-    let weight = Aligned::from(numbers(n_in * n_out).as_slice());
+    let weight = numbers(n_in * n_out);
     let (mut y, mut plain) = (vec![0.0; rows * n_out], vec![0.0; rows * n_out]);
     let simd = Simd::detect();
     let x_tensor = Tensor::from_slice(&x, (rows, n_in), &Device::Cpu).unwrap();

@@ -1,19 +1,23 @@
 //! Linear attention over any feature map: chunked and differentiable over tensors, recurrent in place on slices.
 
 mod feed;
+mod step;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use self::feed::{Fed, Pass};
+pub(super) use self::step::raise;
+use self::{
+    feed::{Fed, Pass},
+    step::LinearStepper,
+};
 use super::{
-    Attention, Heads, Mask, Qkv, Recurrent, Sizes, State, StepError, StepResult, Stepper, TensorState, Token,
-    feature_map::{At, FeatureMap, Features, Rows, Side, SliceMap},
-    oracle::Weights,
+    Attention, Heads, Mask, Qkv, Sizes, StepError, Stepper, TensorState,
+    feature_map::{FeatureMap, Features, Rows, Side},
     pace::{NOTHING, Pace},
     softmax::padding,
 };
 use crate::{
-    kernels::{self, Kernels, for_each_part, linear::Normalizer},
+    kernels::{Kernels, linear::Normalizer},
     ops::{Linear, linear_attention, linear_attention_after},
 };
 
@@ -329,116 +333,5 @@ impl Attention for LinearAttention {
 
     fn gated(&self) -> bool {
         self.gated
-    }
-}
-
-struct LinearStepper {
-    kernels: Kernels,
-    heads: Heads,
-    input_dim: usize,
-    feature_dim: usize,
-    normalizer: Normalizer,
-    max_len: Option<usize>,
-    gated: bool,
-    scaled: bool,
-    map: Box<dyn SliceMap>,
-}
-
-/// What a key's weight and its past are multiplied by when features come with a scale: the running maximum moves to
-/// `level`.
-pub(super) fn raise(level: &mut f32, log_scale: f32) -> (f32, f32) {
-    let before = *level;
-    *level = before.max(log_scale);
-    ((before - *level).exp(), (log_scale - *level).exp())
-}
-
-pub(super) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-impl Stepper for LinearStepper {
-    fn state(&self, batch: usize, _capacity: usize) -> State {
-        let Heads { n_kv_heads, head_dim, .. } = self.heads;
-        State::Recurrent(Recurrent::new(batch * n_kv_heads, self.feature_dim, head_dim, self.scaled))
-    }
-
-    fn scratch_len(&self, batch: usize) -> usize {
-        batch * self.heads.n_kv_heads * (self.heads.group() + 1) * self.feature_dim
-    }
-
-    fn step(&self, token: Token<'_>, state: &mut State, scratch: &mut [f32], out: &mut [f32]) -> StepResult {
-        let State::Recurrent(recurrent) = state else { return Err(StepError::WrongState) };
-        let (group, input, m, d) = (self.heads.group(), self.input_dim, self.feature_dim, self.heads.head_dim);
-        let position = recurrent.position;
-        if let Some(max_len) = self.max_len.filter(|max_len| position >= *max_len) {
-            return Err(StepError::BeyondMaxLen { position, max_len });
-        }
-        recurrent.position += 1;
-        let parts = recurrent.parts();
-        let sums = recurrent.sums();
-        let work = sums.len() * (1 + group);
-        for_each_part(parts, work, [sums, scratch, out], |i, [sums, phi, out]| {
-            let at = |side| At { head: i % self.heads.n_kv_heads, side, position };
-            let (phi_k, phi_q) = phi.split_at_mut(m);
-            let log_scale = self.map.apply(&token.k[i * input..][..input], at(Side::Key), phi_k);
-            let queries = token.q[i * group * input..][..group * input].chunks_exact(input);
-            for (q, phi) in queries.zip(phi_q.chunks_exact_mut(m)) {
-                // The scale of a query cancels.
-                self.map.apply(q, at(Side::Query), phi);
-            }
-            let (s, rest) = sums.split_at_mut(m * d);
-            let (z, level) = rest.split_at_mut(m);
-            let (decay, gain) = match level {
-                [level] => raise(level, log_scale),
-                _ if self.gated => (sigmoid(token.gate[i]), sigmoid(-token.gate[i])),
-                _ => (1.0, 1.0),
-            };
-            if gain != 1.0 {
-                phi_k.iter_mut().for_each(|phi| *phi *= gain);
-            }
-            let token = kernels::linear::Token { phi_q, phi_k, v: &token.v[i * d..][..d], decay };
-            self.kernels.linear_step(token, s, z, self.normalizer, out);
-        });
-        Ok(())
-    }
-
-    fn read_source(
-        &self,
-        q: &[f32],
-        position: usize,
-        memory: &State,
-        scratch: &mut [f32],
-        out: &mut [f32],
-    ) -> StepResult {
-        let State::Recurrent(sums) = memory else { return Err(StepError::WrongState) };
-        let (group, input, m, d) = (self.heads.group(), self.input_dim, self.feature_dim, self.heads.head_dim);
-        if let Some(max_len) = self.max_len.filter(|max_len| position >= *max_len) {
-            return Err(StepError::BeyondMaxLen { position, max_len });
-        }
-        let parts = sums.parts();
-        let work = parts * m * (d + 1) * (1 + group);
-        for_each_part(parts, work, [scratch, out], |i, [phi, out]| {
-            let (s, z) = sums.part(i).split_at(m * d);
-            let at = At { head: i % self.heads.n_kv_heads, side: Side::Query, position };
-            let queries = q[i * group * input..][..group * input].chunks_exact(input);
-            for (q, out) in queries.zip(out.chunks_exact_mut(d)) {
-                self.map.apply(q, at, &mut phi[..m]);
-                let scale = 1.0 / self.normalizer.apply(kernels::linear::read_sums(&phi[..m], s, &z[..m], out));
-                out.iter_mut().for_each(|o| *o *= scale);
-            }
-        });
-        Ok(())
-    }
-
-    fn input_dim(&self) -> usize {
-        self.input_dim
-    }
-
-    fn gated(&self) -> bool {
-        self.gated
-    }
-
-    fn weights(&self) -> Weights<'_> {
-        Weights::Linear { map: self.map.as_ref(), normalizer: self.normalizer, gated: self.gated }
     }
 }

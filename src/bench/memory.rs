@@ -4,7 +4,7 @@ use candle_core::Device;
 
 use super::gpu;
 use crate::{
-    measure::{live_bytes, peak_bytes, reset_peak, rss_bytes},
+    measure::{give_back_freed_memory, live_bytes, peak_bytes, reset_peak, rss_bytes},
     sweep::MemoryReading,
 };
 
@@ -17,6 +17,8 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start(device: &Device) -> Self {
+        // What cells before this one freed is not this one's.
+        give_back_freed_memory();
         reset_peak();
         gpu::reset_peak(device);
         Self { device: device.clone(), live_before: live_bytes(), rss_peak: rss_bytes() }

@@ -1,7 +1,8 @@
 //! Which form of a kernel runs: the one place where the plain loops and the fused ones are chosen between.
 
 use super::{
-    Simd, dot, features, fused,
+    Simd, dot, features,
+    fused::{self, linear_steps::Tokens},
     linear::{self, Normalizer},
     softmax,
 };
@@ -29,20 +30,31 @@ impl Kernels {
         }
     }
 
-    /// [`linear::step`].
-    pub fn linear_step(
+    /// [`linear::step`] of one head after another, as [`fused::linear_steps::steps`] lays them out.
+    pub fn linear_steps(
         self,
-        token: linear::Token<'_>,
-        s: &mut [f32],
-        z: &mut [f32],
+        heads: usize,
+        tokens: Tokens<'_>,
+        sums: &mut [f32],
         normalizer: Normalizer,
         out: &mut [f32],
     ) {
+        let Tokens { phi_q, phi_k, v, decay } = tokens;
         match self {
-            Self::Plain => linear::step(token, s, z, normalizer, out),
-            Self::Fused(simd) => {
-                let linear::Token { phi_q, phi_k, v, decay } = token;
-                fused::linear::step(simd, phi_q, phi_k, v, decay, s, z, normalizer, out);
+            Self::Fused(simd) => fused::linear_steps::steps(simd, heads, tokens, sums, normalizer, out),
+            Self::Plain => {
+                let (m, d, width) = (phi_k.len() / heads, v.len() / heads, sums.len() / heads);
+                let (of_q, of_out) = (phi_q.len() / heads, out.len() / heads);
+                for (i, (sums, out)) in sums.chunks_exact_mut(width).zip(out.chunks_exact_mut(of_out)).enumerate() {
+                    let (s, rest) = sums.split_at_mut(m * d);
+                    let token = linear::Token {
+                        phi_q: &phi_q[i * of_q..][..of_q],
+                        phi_k: &phi_k[i * m..][..m],
+                        v: &v[i * d..][..d],
+                        decay: decay.get(i).copied().unwrap_or(1.0),
+                    };
+                    linear::step(token, s, &mut rest[..m], normalizer, out);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use gemm::{Parallelism, gemm};
 
-use super::parallel::{for_each_chunk, for_each_columns, threads};
+use super::parallel::{for_each_chunk, for_each_columns, new_chunks, threads};
 
 /// A matrix as it lies in memory, row after row, or on its side.
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +46,11 @@ impl<'a> Matrix<'a> {
 
 /// Products of so many numbers are worth a thread's while as much as one number that is read: they stay in registers.
 const PRODUCTS_PER_NUMBER: usize = 16;
-/// Parts a thread takes, so that one that is held up leaves work to others.
+/// Parts a thread takes of a long side, so that one that is held up leaves work to others.
 const PARTS: usize = 2;
-/// Rows or columns of a part at least: each packs one side of the product for itself.
+/// Rows or columns from which on a part loses little by packing the other side of the product for itself.
+const GOOD_PART: usize = 256;
+/// Those of a part at least.
 const MIN_PART: usize = 64;
 
 /// `dst = a b`, or `dst += a b`: `a` is (n, k), `b` is (k, m), `dst` is (n, m).
@@ -68,7 +70,6 @@ pub fn multiply(a: Matrix<'_>, b: Matrix<'_>, accumulate: bool, dst: &mut [f32])
         return;
     }
     let work = n * m * k / PRODUCTS_PER_NUMBER;
-    let part = |length: usize| length.div_ceil(threads() * PARTS).next_multiple_of(16).max(MIN_PART);
     if n >= m {
         let rows = part(n);
         for_each_chunk([dst], rows * m, work, |i, [dst]| {
@@ -84,6 +85,63 @@ pub fn multiply(a: Matrix<'_>, b: Matrix<'_>, accumulate: bool, dst: &mut [f32])
             unsafe { block(a_part, a, b_part, b, accumulate, columns.as_mut_ptr(), (n, k, width)) };
         });
     }
+}
+
+/// Rows or columns of a part of so many.
+fn part(length: usize) -> usize {
+    let one_each = length.div_ceil(threads());
+    length.div_ceil(threads() * PARTS).max(GOOD_PART).min(one_each).next_multiple_of(16).max(MIN_PART)
+}
+
+/// `a b`, plus `bias` in every row, as new numbers: `a` is (n, k), `b` is (k, m), `bias` is (m) or empty.
+///
+/// # Panics
+/// If the sizes do not fit together.
+#[must_use]
+pub fn product(a: Matrix<'_>, b: Matrix<'_>, bias: &[f32]) -> Vec<f32> {
+    product_onto(a, b, bias, &[])
+}
+
+/// `there + a b`, plus `bias` in every row, as new numbers: as [`product`], `there` is (n, m) or empty.
+///
+/// # Panics
+/// If the sizes do not fit together.
+#[must_use]
+pub fn product_onto(a: Matrix<'_>, b: Matrix<'_>, bias: &[f32], there: &[f32]) -> Vec<f32> {
+    let (n, k, m) = (a.rows, a.columns, b.columns);
+    assert!(there.is_empty() || there.len() == n * m, "({n}, {m}) onto {}", there.len());
+    assert!(
+        b.rows == k && (bias.is_empty() || bias.len() == m),
+        "({n}, {k}) times ({}, {m}) and {}",
+        b.rows,
+        bias.len()
+    );
+    let accumulate = !(bias.is_empty() && there.is_empty());
+    let begin = |first: usize, dst: &mut [f32]| {
+        if !there.is_empty() {
+            dst.copy_from_slice(&there[first..][..dst.len()]);
+        }
+        if !bias.is_empty() {
+            dst.chunks_exact_mut(m).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+        }
+    };
+    if n < m.min(GOOD_PART) {
+        // Too few rows to share: the columns are.
+        let mut dst = vec![0f32; n * m];
+        begin(0, &mut dst);
+        multiply(a, b, accumulate, &mut dst);
+        return dst;
+    }
+    let rows = part(n);
+    new_chunks(n * m, rows * m.max(1), n * m * k / PRODUCTS_PER_NUMBER, |i, dst| {
+        begin(i * rows * m, dst);
+        if k > 0 {
+            let count = dst.len() / m;
+            let a_part = a.from(i * rows, 0);
+            // SAFETY: dst is (count, m), a has `count` rows of k from there on, and b is (k, m).
+            unsafe { block(a_part, a, b.from(0, 0), b, accumulate, (dst.as_mut_ptr(), m), (count, k, m)) };
+        }
+    })
 }
 
 /// One part on one thread.
@@ -169,6 +227,12 @@ mod tests {
                 if k > 0 {
                     multiply(left, right, false, &mut dst);
                     assert_eq!(dst, want, "{n} {k} {m} {side}");
+                    assert_eq!(product(left, right, &[]), want, "{n} {k} {m} {side}");
+                    let bias = numbers(m, 4);
+                    let made = product(left, right, &bias);
+                    assert!(made.iter().zip(&want).enumerate().all(|(at, (x, w))| *x == w + bias[at % m]));
+                    let onto = product_onto(left, right, &bias, &before);
+                    assert!(onto.iter().zip(&made).zip(&before).all(|((x, m), b)| *x == m + b));
                 }
             }
         }

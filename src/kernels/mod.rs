@@ -1,10 +1,10 @@
-//! Arithmetic on slices: slices in, slices out. Knows no tensor, no parameter and no allocation.
+//! Arithmetic on slices: slices in, slices out. Knows no tensor and no parameter, and allocates
+//! nothing but the results of [`new_chunks`] and [`gemm::product`].
 //!
 //! The modules here are plain, portable loops; `fused` holds their faster forms, tested by the same suite.
 
 pub mod activation;
 pub mod adamw;
-mod aligned;
 mod choice;
 pub mod dense;
 pub mod features;
@@ -15,9 +15,8 @@ mod parallel;
 mod simd;
 pub mod softmax;
 
-pub use aligned::Aligned;
 pub use choice::Kernels;
-pub use parallel::{for_each_chunk, for_each_part, threads};
+pub use parallel::{for_each_chunk, for_each_part, for_each_run, new_chunks, threads};
 pub use simd::Simd;
 
 /// Lanes summed apart, so that the compiler may use vector registers without reordering a sum.

@@ -2,6 +2,7 @@
 
 use std::{
     marker::PhantomData,
+    mem::MaybeUninit,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, PoisonError},
@@ -25,6 +26,11 @@ impl Shared {
         // SAFETY: as asked of the caller.
         Self(unsafe { self.0.add(offset) }, length)
     }
+
+    /// Where they begin.
+    fn pointer(self) -> *mut f32 {
+        self.0
+    }
 }
 
 // SAFETY: only the loops below make one, from an exclusive borrow that outlives the pool call, and every thread
@@ -44,6 +50,33 @@ pub fn for_each_part<const B: usize>(
     buffers: [&mut [f32]; B],
     body: impl Fn(usize, [&mut [f32]; B]) + Sync,
 ) {
+    for_each_run(n, work, buffers, |run, mut left| {
+        let lengths = left.each_ref().map(|run_of| run_of.len() / run.len());
+        for i in run {
+            let mut lengths = lengths.iter();
+            body(
+                i,
+                left.each_mut().map(|left| {
+                    let (part, rest) = std::mem::take(left).split_at_mut(lengths.next().copied().unwrap_or_default());
+                    *left = rest;
+                    part
+                }),
+            );
+        }
+    });
+}
+
+/// As [`for_each_part`] with several neighbouring parts at a time, for a kernel that goes over them by itself: the buffers
+/// hold as many parts as the run is long.
+///
+/// # Panics
+/// If a buffer's length is not a multiple of `n`.
+pub fn for_each_run<const B: usize>(
+    n: usize,
+    work: usize,
+    buffers: [&mut [f32]; B],
+    body: impl Fn(Range<usize>, [&mut [f32]; B]) + Sync,
+) {
     if n == 0 {
         return;
     }
@@ -51,14 +84,13 @@ pub fn for_each_part<const B: usize>(
         assert_eq!(buffer.len() % n, 0, "a buffer of {} numbers has no {n} equal parts", buffer.len());
     }
     let shared = buffers.map(|b| Shared(b.as_mut_ptr(), b.len() / n));
-    let run = |range: Range<usize>| {
-        for i in range {
-            // SAFETY: part i of a buffer is [i·len, (i+1)·len), within the borrow since i < n and len·n is its length;
-            // each i is handed out once, so no two live parts overlap.
-            body(i, shared.map(|Shared(p, len)| unsafe { std::slice::from_raw_parts_mut(p.add(i * len), len) }));
-        }
-    };
-    on_pool(n, work, run);
+    on_pool(n, work, |run| {
+        let (first, count) = (run.start, run.len());
+        // SAFETY: part i of a buffer is [i·len, (i+1)·len), within the borrow since i < n and len·n is its length;
+        // each i is handed out once, so no two live runs overlap.
+        let parts = |Shared(p, len)| unsafe { std::slice::from_raw_parts_mut(p.add(first * len), count * len) };
+        body(run, shared.map(parts));
+    });
 }
 
 /// Hands out `0..n` in ranges, to the pool when `work` is large enough. A panic reaches the caller.
@@ -103,6 +135,34 @@ pub fn for_each_chunk<const B: usize>(
             body(i, shared.map(|Shared(p, _)| unsafe { std::slice::from_raw_parts_mut(p.add(start), length) }));
         }
     });
+}
+
+/// `total` new numbers in chunks of `length`, the last perhaps shorter, each of which `body(i, chunk)` is to write, on the pool
+/// when `work` is large enough. A chunk is 0 when `body` gets it: the thread that is about to write it has cleared it, which
+/// takes its pages and lines into that thread's cache, where clearing all of it beforehand would be one more pass over memory.
+///
+/// # Panics
+/// If `length` is 0.
+#[must_use]
+pub fn new_chunks(total: usize, length: usize, work: usize, body: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    assert!(length > 0, "a chunk has at least one number");
+    let mut made: Vec<f32> = Vec::with_capacity(total);
+    let shared = Shared(made.as_mut_ptr(), total);
+    on_pool(total.div_ceil(length), work, |range| {
+        for i in range {
+            let start = i * length;
+            let length = length.min(total - start);
+            // SAFETY: chunk i begins within the room, since i is below the number of chunks, and ends with it at the latest;
+            // each i is handed out once, so no two live chunks overlap. Room may hold anything.
+            let room = unsafe { std::slice::from_raw_parts_mut(shared.pointer().add(start).cast(), length) };
+            room.fill(MaybeUninit::new(0f32));
+            // SAFETY: every number of the chunk has just been written.
+            body(i, unsafe { std::slice::from_raw_parts_mut(shared.pointer().add(start), length) });
+        }
+    });
+    // SAFETY: there is room for `total`, and every chunk was written. After a panic this is not reached.
+    unsafe { made.set_len(total) };
+    made
 }
 
 /// Threads of the pool, the caller's among them.
@@ -220,6 +280,19 @@ mod tests {
                     chunk.iter_mut().enumerate().for_each(|(j, x)| *x += (i * length + j) as f32);
                 });
                 assert!(a.iter().enumerate().all(|(i, x)| *x == i as f32), "{n} by {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_new_chunk_is_made_once_from_zeros_whatever_the_work() {
+        for work in [0, MIN_PARALLEL_WORK] {
+            for (n, length) in [(0, 3), (1, 3), (9, 3), (10, 3), (1000, 7)] {
+                let made = new_chunks(n, length, work, |i, chunk| {
+                    assert!(chunk.len() == length || (i + 1) * length > n);
+                    chunk.iter_mut().enumerate().for_each(|(j, x)| *x += (i * length + j) as f32);
+                });
+                assert!(made.len() == n && made.iter().enumerate().all(|(i, x)| *x == i as f32), "{n} by {length}");
             }
         }
     }

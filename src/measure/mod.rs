@@ -15,7 +15,10 @@ mod sampling;
 mod traffic;
 mod warmup;
 
-pub use alloc::{CountingAllocator, allocation_count, live_bytes, peak_bytes, reset_peak, without_peak};
+pub use alloc::{
+    CountingAllocator, allocation_count, give_back_freed_memory, keep_freed_memory, live_bytes, peak_bytes, reset_peak,
+    without_peak,
+};
 pub use build::Build;
 pub use clock::{Clock, MonotonicClock, ScriptedClock, timer_resolution};
 pub use conditions::{Conditions, Observer, SystemObserver};

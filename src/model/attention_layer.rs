@@ -83,7 +83,7 @@ impl AttentionLayer {
         let Heads { n_heads, n_kv_heads, .. } = self.heads;
         let (q, k) = (by_head(&self.q, &y, n_heads, kernels)?, by_head(&self.k, &y, n_kv_heads, kernels)?);
         let (q, k) = match rotary {
-            Some(tables) => (rotate(&q, tables)?, rotate(&k, tables)?),
+            Some(tables) => (rotate(&q, tables, kernels)?, rotate(&k, tables, kernels)?),
             None => (q, k),
         };
         let gate = match &self.gate {
@@ -132,23 +132,21 @@ impl AttentionLayer {
     /// Mixed values (b, h, n, d) through the output projection: (b, n, d_model).
     pub(super) fn outwards(&self, mixed: &Tensor, kernels: Kernels) -> Result<Tensor> {
         let (batch, h, n, d) = mixed.dims4()?;
-        let mixed = match kernels {
-            Kernels::Plain => mixed.transpose(1, 2)?.contiguous()?.reshape((batch, n, h * d))?,
-            Kernels::Fused(_) => ops::merge_heads(mixed)?,
-        };
-        self.out.forward_by(&mixed, kernels)
+        if let Kernels::Fused(simd) = kernels {
+            return ops::linear_from_heads(mixed, &self.out.weight, self.out.bias.as_ref(), simd);
+        }
+        self.out.forward(&mixed.transpose(1, 2)?.contiguous()?.reshape((batch, n, h * d))?)
     }
 }
 
 /// A projection of y (b, n, d_model), split into heads: (b, h, n, width).
 fn by_head(projection: &Projection, y: &Tensor, h: usize, kernels: Kernels) -> Result<Tensor> {
+    if let Kernels::Fused(simd) = kernels {
+        return ops::linear_to_heads(y, &projection.weight, projection.bias.as_ref(), h, simd);
+    }
     let (batch, n, _) = y.dims3()?;
     let width = projection.weight.dim(0)? / h;
-    let projected = projection.forward_by(y, kernels)?;
-    if let Kernels::Fused(_) = kernels {
-        return ops::split_heads(&projected, h);
-    }
-    projected.reshape((batch, n, h, width))?.transpose(1, 2)?.contiguous()
+    projection.forward(y)?.reshape((batch, n, h, width))?.transpose(1, 2)?.contiguous()
 }
 
 /// The projection to a gate's pre-activations, one per key head.

@@ -8,7 +8,7 @@ use super::{
     layers::{FeedForward, NormLayer},
     setup::{LayerAttention, Setup},
 };
-use crate::{attention::Mask, kernels::Kernels, params::Params};
+use crate::{attention::Mask, kernels::Kernels, ops, params::Params};
 
 /// One block.
 pub struct Block {
@@ -57,15 +57,17 @@ impl Block {
             (None, _) => x,
             (Some(_), None) => candle_core::bail!("a block with cross-attention got no source"),
         };
-        &x + dropout.apply(self.fed(&x, kernels)?)?
+        if !dropout.drops() {
+            return self.feed(&x, kernels);
+        }
+        &x + dropout.apply(self.ffn.forward_by(&self.ffn_norm.forward_by(&x, kernels)?, kernels)?)?
     }
 
     /// The feed-forward sub-layer, on the residual stream.
     pub(super) fn feed(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
-        x + self.fed(x, kernels)?
-    }
-
-    fn fed(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
-        self.ffn.forward_by(&self.ffn_norm.forward_by(x, kernels)?, kernels)
+        match kernels {
+            Kernels::Plain => x + self.ffn.forward(&self.ffn_norm.forward(x)?)?,
+            Kernels::Fused(simd) => ops::feed_forward(x, self.ffn.sublayer(&self.ffn_norm), simd),
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     attention::Mask,
     kernels::Kernels,
+    ops,
     params::{Init, Params},
     spec::{ModelShape, Positions},
 };
@@ -118,7 +119,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         let (_, n) = ids.dims2()?;
         let rotary = self.rotary(0, n)?;
-        let mut x = dropout.apply(self.embed(ids, 0)?)?;
+        let mut x = dropout.apply(self.embed(ids, 0, kernels)?)?;
         for block in &self.blocks {
             x = block.forward(&x, &Mask::Causal, rotary.as_ref(), source, kernels, dropout)?;
         }
@@ -132,14 +133,19 @@ impl Decoder {
     }
 
     /// Embeddings of tokens that stand at `start..`: (b, n, d_model).
-    pub(super) fn embed(&self, ids: &Tensor, start: usize) -> Result<Tensor> {
+    pub(super) fn embed(&self, ids: &Tensor, start: usize, kernels: Kernels) -> Result<Tensor> {
         let (batch, n) = ids.dims2()?;
+        if self.positions.is_some() && start + n > self.setup.max_len {
+            candle_core::bail!("position {} is beyond the model's {}", start + n, self.setup.max_len);
+        }
+        if let Kernels::Fused(_) = kernels {
+            return ops::embedding(&self.embedding, self.positions.as_ref(), ids, start);
+        }
         let d_model = self.setup.shape.d_model;
         let x = self.embedding.index_select(&ids.flatten_all()?, 0)?.reshape((batch, n, d_model))?;
         match &self.positions {
             None => Ok(x),
-            Some(table) if start + n <= self.setup.max_len => x.broadcast_add(&table.narrow(0, start, n)?),
-            Some(_) => candle_core::bail!("position {} is beyond the model's {}", start + n, self.setup.max_len),
+            Some(table) => x.broadcast_add(&table.narrow(0, start, n)?),
         }
     }
 

@@ -30,7 +30,7 @@ impl Decoder {
     pub fn distances(&self, ids: &Tensor, source: Option<&Encoded>, kernels: Kernels) -> Result<Vec<Distance>> {
         let rotary = self.rotary(0, ids.dim(1)?)?;
         let softmax = SoftmaxAttention::full(self.setup.heads);
-        let (mut x, mut distances) = (self.embed(ids, 0)?.detach(), Vec::new());
+        let (mut x, mut distances) = (self.embed(ids, 0, kernels)?.detach(), Vec::new());
         for (i, (block, variants)) in self.blocks.iter().zip(&self.setup.layers).enumerate() {
             let layer = &block.attention;
             let qkv = layer.project(&x, rotary.as_ref(), kernels)?;

@@ -29,6 +29,12 @@ impl Dropout {
         Self { draws: (dropped > 0).then(|| (dropped, named_rng(seed, name))) }
     }
 
+    /// Whether it drops anything.
+    #[must_use]
+    pub fn drops(&self) -> bool {
+        self.draws.is_some()
+    }
+
     /// `x` with elements dropped.
     ///
     /// # Errors

@@ -194,6 +194,21 @@ impl FeedForward {
     }
 }
 
+impl FeedForward {
+    /// The whole sub-layer behind this norm, for fused kernels.
+    pub(super) fn sublayer<'a>(&'a self, norm: &'a NormLayer) -> ops::FeedForward<'a> {
+        let affine = |of: &'a Projection| (&of.weight, of.bias.as_ref());
+        ops::FeedForward {
+            norm: (&norm.gain, norm.bias.as_ref()),
+            epsilon: norm.epsilon as f32,
+            up: affine(&self.up),
+            gate: self.gate.as_ref().map(affine),
+            down: affine(&self.down),
+            activation: if self.activation == Activation::Relu { Function::Relu } else { Function::Gelu },
+        }
+    }
+}
+
 /// Sines and cosines of positions `0..n` (Vaswani et al. 2017, §3.5): (n, width), sines in the even places.
 ///
 /// # Errors
@@ -249,8 +264,11 @@ pub fn rotary_tables(
 /// Rotates the halves of every head: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin), x (b, h, n, d).
 ///
 /// # Errors
-/// On a wrong width.
-pub fn rotate(x: &Tensor, tables: &(Tensor, Tensor)) -> Result<Tensor> {
+/// On a wrong width, and for fused kernels on anything but f32 on the CPU.
+pub fn rotate(x: &Tensor, tables: &(Tensor, Tensor), kernels: Kernels) -> Result<Tensor> {
+    if let Kernels::Fused(_) = kernels {
+        return ops::rotate(x, &tables.0, &tables.1);
+    }
     let half = x.dim(D::Minus1)? / 2;
     let (first, second) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
     let (cos, sin) = tables;

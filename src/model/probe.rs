@@ -28,7 +28,7 @@ impl<'a> Probe<'a> {
             candle_core::bail!("attention weights can be had of models without a source");
         }
         let (_, n) = ids.dims2()?;
-        Ok(Self { model, kernels, rotary: model.rotary(0, n)?, x: model.embed(ids, 0)?, layer: 0 })
+        Ok(Self { model, kernels, rotary: model.rotary(0, n)?, x: model.embed(ids, 0, kernels)?, layer: 0 })
     }
 
     /// The weights (b, h, n, n) of the next layer, and on through it; `None` behind the last.

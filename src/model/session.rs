@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
         }
         let ids = Tensor::from_slice(ids, (self.batch, 1), model.device())?;
         let rotary = model.rotary(self.position, 1)?;
-        let mut x = model.embed(&ids, self.position)?;
+        let mut x = model.embed(&ids, self.position, Kernels::Plain)?;
         for (block, state) in model.blocks.iter().zip(&mut self.blocks) {
             let layer = &block.attention;
             let qkv = layer.project(&x, rotary.as_ref(), Kernels::Plain)?;
@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
         }
         let ids = Tensor::from_slice(ids, (self.batch, n), model.device())?;
         let rotary = model.rotary(0, n)?;
-        let mut x = model.embed(&ids, 0)?;
+        let mut x = model.embed(&ids, 0, self.kernels)?;
         for (block, state) in model.blocks.iter().zip(&mut self.blocks) {
             let layer = &block.attention;
             let qkv = layer.project(&x, rotary.as_ref(), self.kernels)?;

@@ -74,7 +74,7 @@ impl Translator {
         let (_, n) = ids.dims2()?;
         let rotary = self.decoder.rotary(0, n)?;
         let mask = Mask::Full { source_lengths: lengths.map(<[usize]>::to_vec) };
-        let mut x = dropout.apply(self.decoder.embed(ids, 0)?)?;
+        let mut x = dropout.apply(self.decoder.embed(ids, 0, kernels)?)?;
         for block in &self.encoder {
             x = block.forward(&x, &mask, rotary.as_ref(), None, kernels, dropout)?;
         }

@@ -8,6 +8,7 @@ use crate::kernels::{
     activation::Activation,
     for_each_chunk, for_each_part,
     fused::{activation as kernel, rows},
+    new_chunks,
 };
 
 /// f(x), in the shape of x.
@@ -35,6 +36,51 @@ const CHUNK: usize = 4096;
 /// Operations a number costs, as numbers that are read.
 const WORK: usize = 4;
 
+/// f(x), number by number.
+pub(super) fn forward(simd: Simd, activation: Activation, x: &[f32]) -> Vec<f32> {
+    new_chunks(x.len(), CHUNK, WORK * x.len(), |i, y| {
+        kernel::apply(simd, activation, &x[i * CHUNK..][..y.len()], y);
+    })
+}
+
+/// Of x, from the gradient of f(x).
+pub(super) fn backward(simd: Simd, activation: Activation, x: &[f32], grad: &[f32]) -> Vec<f32> {
+    new_chunks(x.len(), CHUNK, 2 * WORK * x.len(), |i, dx| {
+        let at = i * CHUNK..i * CHUNK + dx.len();
+        kernel::backward(simd, activation, &x[at.clone()], &grad[at], dx);
+    })
+}
+
+/// silu(gate) · up, number by number.
+pub(super) fn silu_times_forward(simd: Simd, gate: &[f32], up: &[f32]) -> Vec<f32> {
+    new_chunks(up.len(), CHUNK, WORK * gate.len(), |i, y| {
+        let at = i * CHUNK..i * CHUNK + y.len();
+        y.copy_from_slice(&up[at.clone()]);
+        rows::silu_times(simd, &gate[at], y);
+    })
+}
+
+/// Of gate and up.
+pub(super) fn silu_times_backward(simd: Simd, gate: &[f32], up: &[f32], grad: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let parts = gate.len().div_ceil(CHUNK);
+    let (mut d_gate, mut d_up) = (vec![0f32; parts * CHUNK], vec![0f32; parts * CHUNK]);
+    for_each_part(parts, 2 * WORK * gate.len(), [&mut d_gate, &mut d_up], |i, [d_gate, d_up]| {
+        let at = i * CHUNK..gate.len().min((i + 1) * CHUNK);
+        let (d_gate, d_up) = (&mut d_gate[..at.len()], &mut d_up[..at.len()]);
+        kernel::silu_times_backward(simd, &gate[at.clone()], &up[at.clone()], &grad[at], d_gate, d_up);
+    });
+    d_gate.truncate(gate.len());
+    d_up.truncate(gate.len());
+    (d_gate, d_up)
+}
+
+/// `sum += x`; nothing where there is no sum.
+pub(super) fn add(sum: &mut [f32], x: &[f32]) {
+    for_each_chunk([sum], CHUNK, x.len(), |i, [sum]| {
+        sum.iter_mut().zip(&x[i * CHUNK..]).for_each(|(sum, x)| *sum += x);
+    });
+}
+
 struct ActivationOp {
     activation: Activation,
     simd: Simd,
@@ -46,24 +92,11 @@ impl CustomOp1 for ActivationOp {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = numbers(x, layout)?;
-        let mut y = vec![0f32; x.len()];
-        for_each_chunk([&mut y], CHUNK, WORK * x.len(), |i, [y]| {
-            kernel::apply(self.simd, self.activation, &x[i * CHUNK..][..y.len()], y);
-        });
-        made(y, layout.shape().clone())
+        made(forward(self.simd, self.activation, numbers(x, layout)?), layout.shape().clone())
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let mut dx = vec![0f32; x.elem_count()];
-        with_slices([x, &grad], |[x, grad]| {
-            for_each_chunk([&mut dx], CHUNK, 2 * WORK * x.len(), |i, [dx]| {
-                let at = i * CHUNK..i * CHUNK + dx.len();
-                kernel::backward(self.simd, self.activation, &x[at.clone()], &grad[at], dx);
-            });
-            Ok(())
-        })?;
+        let dx = with_slices([x, &grad.contiguous()?], |[x, grad]| Ok(backward(self.simd, self.activation, x, grad)))?;
         gradient(x, dx)
     }
 }
@@ -84,29 +117,14 @@ impl CustomOp2 for SiluTimes {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let gate = numbers(gate, gate_layout)?;
-        let mut y = numbers(up, up_layout)?.to_vec();
-        for_each_chunk([&mut y], CHUNK, WORK * gate.len(), |i, [y]| {
-            rows::silu_times(self.simd, &gate[i * CHUNK..][..y.len()], y);
-        });
+        let y = silu_times_forward(self.simd, numbers(gate, gate_layout)?, numbers(up, up_layout)?);
         made(y, up_layout.shape().clone())
     }
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let parts = gate.elem_count().div_ceil(CHUNK);
-        let (mut d_gate, mut d_up) = (vec![0f32; parts * CHUNK], vec![0f32; parts * CHUNK]);
-        with_slices([gate, up, &grad], |[gate, up, grad]| {
-            let work = 2 * WORK * gate.len();
-            for_each_part(parts, work, [&mut d_gate, &mut d_up], |i, [d_gate, d_up]| {
-                let at = i * CHUNK..gate.len().min((i + 1) * CHUNK);
-                let (d_gate, d_up) = (&mut d_gate[..at.len()], &mut d_up[..at.len()]);
-                kernel::silu_times_backward(self.simd, &gate[at.clone()], &up[at.clone()], &grad[at], d_gate, d_up);
-            });
-            Ok(())
+        let (d_gate, d_up) = with_slices([gate, up, &grad.contiguous()?], |[gate, up, grad]| {
+            Ok(silu_times_backward(self.simd, gate, up, grad))
         })?;
-        d_gate.truncate(gate.elem_count());
-        d_up.truncate(gate.elem_count());
         Ok((gradient(gate, d_gate)?, gradient(up, d_up)?))
     }
 }

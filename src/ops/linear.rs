@@ -1,12 +1,14 @@
-//! `y = x Wᵀ + b`.
+//! `y = x Wᵀ + b`, from a model's width to its heads and back where asked.
+
+use std::borrow::Cow;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::{gradient, made, numbers, room};
+use super::{gradient, heads::Heads, made, numbers, room, with_slices};
 use crate::kernels::{
     Simd, for_each_chunk,
     fused::product::product,
-    gemm::{Matrix, multiply},
+    gemm::{self, Matrix, multiply},
 };
 
 /// Rows up to which reading the weights once is all that counts.
@@ -18,65 +20,123 @@ const FEW: usize = 4;
 /// On shapes that do not fit together and on anything but f32 on the CPU.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, simd: Simd) -> Result<Tensor> {
     let (n_out, n_in) = weight.dims2()?;
-    if x.dims().last() != Some(&n_in) || bias.is_some_and(|b| b.dims() != [n_out]) {
-        candle_core::bail!("a product of x {:?} with weights {:?}", x.dims(), weight.dims());
+    let mut shape = x.dims().to_vec();
+    match shape.last_mut() {
+        Some(last) if *last == n_in => *last = n_out,
+        _ => return misfit(x, weight),
+    }
+    apply(x, weight, bias, Linear { simd, shape, from: None, to: None })
+}
+
+/// x (b, n, in), weight (heads · width, in), bias (heads · width): every head apart, (b, heads, n, width).
+///
+/// # Errors
+/// As [`linear`], and on heads that do not divide the width.
+pub fn linear_to_heads(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, heads: usize, simd: Simd) -> Result<Tensor> {
+    let ((batch, n, width), (n_out, n_in)) = (x.dims3()?, weight.dims2()?);
+    if width != n_in || heads == 0 || !n_out.is_multiple_of(heads) {
+        return misfit(x, weight);
+    }
+    let to = Heads { n, heads, width: n_out / heads };
+    apply(x, weight, bias, Linear { simd, shape: vec![batch, heads, n, to.width], from: None, to: Some(to) })
+}
+
+/// x (b, heads, n, width), weight (out, heads · width), bias (out): all heads together, (b, n, out).
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_from_heads(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, simd: Simd) -> Result<Tensor> {
+    let ((batch, heads, n, width), (n_out, n_in)) = (x.dims4()?, weight.dims2()?);
+    if heads * width != n_in {
+        return misfit(x, weight);
+    }
+    let from = Heads { n, heads, width };
+    apply(x, weight, bias, Linear { simd, shape: vec![batch, n, n_out], from: Some(from), to: None })
+}
+
+fn misfit<T>(x: &Tensor, weight: &Tensor) -> Result<T> {
+    candle_core::bail!("a product of x {:?} with weights {:?}", x.dims(), weight.dims())
+}
+
+fn apply(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, op: Linear) -> Result<Tensor> {
+    if bias.is_some_and(|b| b.dims() != [weight.dims()[0]]) {
+        return misfit(x, weight);
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear { simd }),
-        None => x.apply_op2(&weight, Linear { simd }),
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+        None => x.apply_op2(&weight, op),
     }
 }
 
 struct Linear {
     simd: Simd,
+    /// Of y.
+    shape: Vec<usize>,
+    /// Where x comes from heads.
+    from: Option<Heads>,
+    /// Where y goes to heads.
+    to: Option<Heads>,
 }
 
 impl Linear {
-    fn forward(
-        &self,
-        x: &[f32],
-        x_shape: &Shape,
-        weight: &[f32],
-        n_out: usize,
-        bias: &[f32],
-    ) -> Result<(CpuStorage, Shape)> {
-        let mut dims = x_shape.dims().to_vec();
-        let n_in = dims.pop().unwrap_or(1);
-        dims.push(n_out);
+    fn forward(&self, x: &[f32], weight: &[f32], n_out: usize, bias: &[f32]) -> Result<(CpuStorage, Shape)> {
+        let x = together(x, self.from);
+        let n_in = weight.len() / n_out.max(1);
         let rows = x.len() / n_in.max(1);
-        let mut y = vec![0f32; rows * n_out];
-        if rows <= FEW {
-            product(self.simd, x, weight, bias, n_in, &mut y);
+        let y = if rows <= FEW {
+            let mut y = vec![0f32; rows * n_out];
+            product(self.simd, &x, weight, bias, n_in, &mut y);
+            y
         } else {
-            if !bias.is_empty() {
-                y.chunks_exact_mut(n_out).for_each(|y| y.copy_from_slice(bias));
-            }
-            multiply(Matrix::new(x, n_in), Matrix::new(weight, n_in).transposed(), !bias.is_empty(), &mut y);
-        }
-        made(y, dims)
+            gemm::product(Matrix::new(&x, n_in), Matrix::new(weight, n_in).transposed(), bias)
+        };
+        made(
+            match self.to {
+                Some(to) => to.apart(&y),
+                None => y,
+            },
+            self.shape.clone(),
+        )
     }
 
     /// Of x, the weight, and the bias where there is one.
-    fn backward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+    fn backward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
         let (n_out, n_in) = weight.dims2()?;
         let grad = grad.contiguous()?;
-        let (mut dx, mut dw) = (room(x), room(weight));
+        let (mut dx, mut dw) = (Vec::new(), room(weight));
         let mut db = bias.map(room).unwrap_or_default();
-        super::with_slices([x, weight, &grad], |[x, weight, grad]| {
-            let (x, weight, of_y) = (Matrix::new(x, n_in), Matrix::new(weight, n_in), Matrix::new(grad, n_out));
-            if !dx.is_empty() {
-                multiply(of_y, weight, false, &mut dx);
+        with_slices([x, weight, &grad], |[numbers, of_weight, grad]| {
+            let grad = together(grad, self.to);
+            let (of_weight, of_y) = (Matrix::new(of_weight, n_in), Matrix::new(&grad, n_out));
+            if x.track_op() {
+                let flat = gemm::product(of_y, of_weight, &[]);
+                dx = match self.from {
+                    Some(from) => from.apart(&flat),
+                    None => flat,
+                };
             }
             if !dw.is_empty() {
-                multiply(of_y.transposed(), x, false, &mut dw);
+                let x = together(numbers, self.from);
+                multiply(of_y.transposed(), Matrix::new(&x, n_in), false, &mut dw);
             }
-            sum_of_rows(grad, &mut db);
+            sum_of_rows(&grad, &mut db);
             Ok(())
         })?;
         let db = bias.map(|bias| gradient(bias, db)).transpose()?.flatten();
         Ok([gradient(x, dx)?, gradient(weight, dw)?, db])
     }
+}
+
+/// Numbers whose heads are all in one row.
+fn together(x: &[f32], heads: Option<Heads>) -> Cow<'_, [f32]> {
+    heads.map_or(Cow::Borrowed(x), |heads| Cow::Owned(heads.together(x)))
 }
 
 /// Numbers of a row that one thread adds up.
@@ -113,7 +173,7 @@ impl CustomOp3 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         let n_out = weight_layout.dims()[0];
         let weight = numbers(weight, weight_layout)?;
-        self.forward(numbers(x, x_layout)?, x_layout.shape(), weight, n_out, numbers(bias, bias_layout)?)
+        self.forward(numbers(x, x_layout)?, weight, n_out, numbers(bias, bias_layout)?)
     }
 
     fn bwd(
@@ -124,7 +184,7 @@ impl CustomOp3 for Linear {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [dx, dw, db] = Self::backward(x, weight, Some(bias), grad)?;
+        let [dx, dw, db] = self.backward(x, weight, Some(bias), grad)?;
         Ok((dx, dw, db))
     }
 }
@@ -142,11 +202,11 @@ impl CustomOp2 for Linear {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let n_out = weight_layout.dims()[0];
-        self.forward(numbers(x, x_layout)?, x_layout.shape(), numbers(weight, weight_layout)?, n_out, &[])
+        self.forward(numbers(x, x_layout)?, numbers(weight, weight_layout)?, n_out, &[])
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [dx, dw, _] = Self::backward(x, weight, None, grad)?;
+        let [dx, dw, _] = self.backward(x, weight, None, grad)?;
         Ok((dx, dw))
     }
 }

@@ -5,21 +5,27 @@
 
 mod activation;
 mod cross_entropy;
+mod embedding;
 mod features;
+mod feed_forward;
 mod heads;
 mod linear;
 mod linear_attention;
 mod norm;
+mod operands;
+mod rotation;
 mod slices;
 mod softmax;
 
 pub use activation::{activation, silu_times};
 pub use cross_entropy::{Targets, projected_cross_entropy};
+pub use embedding::embedding;
 pub use features::{affine_relu, fourier};
-pub use heads::{merge_heads, split_heads};
-pub use linear::linear;
+pub use feed_forward::{FeedForward, feed_forward};
+pub use linear::{linear, linear_from_heads, linear_to_heads};
 pub use linear_attention::{Linear, linear_attention, linear_attention_after};
 pub use norm::norm;
+pub use rotation::rotate;
 pub(crate) use slices::{with_slices, with_slices_mut};
 pub use softmax::{Softmax, softmax_attention};
 

@@ -2,13 +2,13 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::{gradient, made, numbers, room, with_slices};
+use super::{gradient, made, numbers, with_slices};
 use crate::kernels::{
     Simd,
     dense::NormGradients,
-    for_each_chunk, for_each_part,
+    for_each_part,
     fused::{norm as kernel, rows},
-    threads,
+    new_chunks, threads,
 };
 
 /// `(x − mean) / √(variance + ε) · gain + bias` (Ba et al. 2016), or without a bias `x / √(mean square + ε) · gain` (Zhang
@@ -37,54 +37,70 @@ struct NormOp {
 /// Operations a number costs, as numbers that are read.
 const WORK: usize = 4;
 
+/// Rows x (rows, width), normalised; with a bias by layer norm.
+pub(super) fn forward(simd: Simd, x: &[f32], gain: &[f32], bias: Option<&[f32]>, epsilon: f32) -> Vec<f32> {
+    let width = gain.len();
+    let chunk = rows_of_a_part(x.len() / width) * width;
+    new_chunks(x.len(), chunk, WORK * x.len(), |i, y| {
+        let x = &x[i * chunk..][..y.len()];
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            match bias {
+                Some(bias) => rows::layer_norm(simd, x, gain, bias, epsilon, y),
+                None => rows::rms_norm(simd, x, gain, epsilon, y),
+            }
+        }
+    })
+}
+
+/// Gradients of x (rows, width), gain and bias (width); what is not wanted is empty.
+pub(super) fn backward(
+    simd: Simd,
+    x: &[f32],
+    gain: &[f32],
+    epsilon: f32,
+    centred: bool,
+    grad: &[f32],
+    wanted: [bool; 3],
+) -> [Vec<f32>; 3] {
+    let width = gain.len();
+    let chunk = rows_of_a_part(x.len() / width);
+    let parts = (x.len() / width).div_ceil(chunk);
+    let room = |of: usize, len: usize| vec![0f32; if wanted[of] { len } else { 0 }];
+    // Every part as long as the others: what is too much at the end is cut off.
+    let (mut dx, mut of_gain, mut of_bias) =
+        (room(0, parts * chunk * width), room(1, parts * width), room(2, parts * width));
+    let buffers = [&mut dx[..], &mut of_gain, &mut of_bias];
+    for_each_part(parts, 2 * WORK * x.len(), buffers, |i, [dx, of_gain, of_bias]| {
+        let start = i * chunk * width;
+        let end = x.len().min(start + chunk * width);
+        let mut scratch = vec![0f32; 2 * width];
+        let dx = if dx.is_empty() { dx } else { &mut dx[..end - start] };
+        let into = NormGradients { x: dx, gain: of_gain, bias: of_bias };
+        kernel::backward(simd, &x[start..end], gain, epsilon, centred, &grad[start..end], &mut scratch, into);
+    });
+    if wanted[0] {
+        dx.truncate(x.len());
+    }
+    let total = |of: usize, parts: &[f32]| {
+        let mut total = room(of, width);
+        super::linear::sum_of_rows(parts, &mut total);
+        total
+    };
+    [dx, total(1, &of_gain), total(2, &of_bias)]
+}
+
 impl NormOp {
     fn forward(&self, x: &[f32], shape: &Shape, gain: &[f32], bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
-        let width = gain.len();
-        let mut y = vec![0f32; x.len()];
-        let chunk = rows_of_a_part(x.len() / width) * width;
-        for_each_chunk([&mut y], chunk, WORK * x.len(), |i, [y]| {
-            let x = &x[i * chunk..][..y.len()];
-            for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-                match bias {
-                    Some(bias) => rows::layer_norm(self.simd, x, gain, bias, self.epsilon, y),
-                    None => rows::rms_norm(self.simd, x, gain, self.epsilon, y),
-                }
-            }
-        });
-        made(y, shape.clone())
+        made(forward(self.simd, x, gain, bias, self.epsilon), shape.clone())
     }
 
     fn backward(&self, x: &Tensor, gain: &Tensor, bias: Option<&Tensor>, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
-        let width = gain.dims1()?;
-        let grad = grad.contiguous()?;
-        let n_rows = x.elem_count() / width;
-        let chunk = rows_of_a_part(n_rows);
-        let parts = n_rows.div_ceil(chunk);
-        let sums = |of: Option<&Tensor>| vec![0f32; if of.is_some_and(Tensor::track_op) { parts * width } else { 0 }];
-        // Every part as long as the others: what is too much at the end is cut off.
-        let mut dx = vec![0f32; if x.track_op() { parts * chunk * width } else { 0 }];
-        let (mut of_gain, mut of_bias) = (sums(Some(gain)), sums(bias));
-        with_slices([x, gain, &grad], |[x, gain, grad]| {
-            let buffers = [&mut dx[..], &mut of_gain, &mut of_bias];
-            for_each_part(parts, 2 * WORK * x.len(), buffers, |i, [dx, of_gain, of_bias]| {
-                let start = i * chunk * width;
-                let end = x.len().min(start + chunk * width);
-                let mut scratch = vec![0f32; 2 * width];
-                let dx = if dx.is_empty() { dx } else { &mut dx[..end - start] };
-                let into = NormGradients { x: dx, gain: of_gain, bias: of_bias };
-                let (x, grad) = (&x[start..end], &grad[start..end]);
-                kernel::backward(self.simd, x, gain, self.epsilon, bias.is_some(), grad, &mut scratch, into);
-            });
-            Ok(())
+        let wanted = [Some(x), Some(gain), bias].map(|of| of.is_some_and(Tensor::track_op));
+        let [dx, of_gain, of_bias] = with_slices([x, gain, &grad.contiguous()?], |[x, gain, grad]| {
+            Ok(backward(self.simd, x, gain, self.epsilon, bias.is_some(), grad, wanted))
         })?;
-        dx.truncate(x.elem_count());
-        let total = |parts: &[f32], of: &Tensor| {
-            let mut total = room(of);
-            super::linear::sum_of_rows(parts, &mut total);
-            gradient(of, total)
-        };
-        let of_bias = bias.map(|bias| total(&of_bias, bias)).transpose()?.flatten();
-        Ok([gradient(x, dx)?, total(&of_gain, gain)?, of_bias])
+        let of_bias = bias.map(|bias| gradient(bias, of_bias)).transpose()?.flatten();
+        Ok([gradient(x, dx)?, gradient(gain, of_gain)?, of_bias])
     }
 }
 

@@ -1,5 +1,5 @@
-//! A state takes the bytes that are predicted and a step in steady state none, counted by the allocator. A binary of its own, with
-//! one test: the counters see the whole process.
+//! A state takes the bytes that are predicted, and a step in steady state none, of a layer and of a whole model, counted by the
+//! allocator. A binary of its own, with one test: the counters see the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -8,8 +8,9 @@ use t2r::{
     attention::{Heads, ResolveRequest, Resolved, Token, build, has_fused_form, resolve, state_bytes, variants},
     kernels::{Kernels, Simd},
     measure::{CountingAllocator, allocation_count, live_bytes},
+    model::{Decoder, Session, Setup},
     params::Params,
-    spec::{DType as Words, VariantSpec},
+    spec::{Activation, DType as Words, ModelShape, Norm, Positions, VariantSpec},
 };
 
 #[global_allocator]
@@ -23,8 +24,47 @@ fn states_take_what_is_predicted_and_a_thousand_steps_nothing() {
         one_variant(&resolved, Kernels::Plain);
         if has_fused_form(&resolved.spec) {
             one_variant(&resolved, Kernels::Fused(Simd::detect()));
+            for positions in [Positions::Learned, Positions::Rotary] {
+                whole_model(&info.name, positions);
+            }
         }
     }
+}
+
+/// Greedy tokens of a model by fused kernels, from the embedding to the choice of the next id.
+fn whole_model(name: &str, positions: Positions) {
+    // Large enough that products and attention go to the pool.
+    let heads = Heads { n_heads: 8, n_kv_heads: 4, head_dim: 32 };
+    let can_merge = positions != Positions::Rotary;
+    let request = ResolveRequest { head_dim: 32, feature_dim: Some(64), can_merge, causal: true };
+    let variant = resolve(&VariantSpec::new(name), request).unwrap();
+    let (norm, activation) = match positions {
+        Positions::Rotary => (Norm::RmsNorm, Activation::Swiglu),
+        _ => (Norm::LayerNorm, Activation::Gelu),
+    };
+    let shape = ModelShape {
+        n_layers: 2,
+        d_model: 256,
+        ffn_dim: 640,
+        vocab_size: 1500,
+        norm,
+        positions,
+        activation,
+        tied_output: true,
+    };
+    let setup = Setup::uniform(shape, heads, variant, None, 100);
+    let model = Decoder::new(&setup, &mut Params::frozen(&Device::Cpu, DType::F32, 1)).unwrap();
+    let mut session = Session::by(&model, 4, 100, Kernels::Fused(Simd::detect())).unwrap();
+    let mut ids = [1, 2, 3, 4];
+    // Past the window of those that have one.
+    for _ in 0..70 {
+        session.advance(&mut ids).unwrap();
+    }
+    let before = allocation_count().unwrap();
+    for _ in 0..20 {
+        session.advance(&mut ids).unwrap();
+    }
+    assert_eq!(allocation_count().unwrap() - before, 0, "{name} in a model with {positions:?} positions");
 }
 
 fn one_variant(resolved: &Resolved, kernels: Kernels) {

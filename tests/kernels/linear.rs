@@ -1,7 +1,8 @@
 //! Linear attention: the decode step and the causal forward.
 
 use t2r::kernels::{
-    Simd, fused,
+    Simd,
+    fused::{self, linear_steps::Tokens},
     linear::{self, Normalizer},
 };
 
@@ -76,6 +77,34 @@ fn the_step_is_its_formula_at_every_size() {
                         assert_close(&sums.z, &z, 1e-6, &what);
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_steps_of_several_heads_are_those_of_each() {
+    // A number behind S and z of every head stays as it is.
+    let (heads, group, m, d) = (3, 2, 5, 18);
+    let width = m * (d + 1) + 1;
+    let (phi_q, phi_k, v) = (features(heads * group * m, 1), features(heads * m, 2), numbers(heads * d, 3));
+    for decay in [&[] as &[f32], &[0.5, 1.0, 0.75]] {
+        for simd in Simd::levels() {
+            let before = features(heads * width, 4);
+            let (mut sums, mut out) = (before.clone(), vec![f32::NAN; heads * group * d]);
+            let tokens = Tokens { phi_q: &phi_q, phi_k: &phi_k, v: &v, decay };
+            fused::linear_steps::steps(simd, heads, tokens, &mut sums, NORMALIZER, &mut out);
+            for i in 0..heads {
+                let (s, z) = before[i * width..][..m * (d + 1)].split_at(m * d);
+                let mut of_head = Sums { s: s.to_vec(), z: z.to_vec() };
+                let mut want = vec![f32::NAN; group * d];
+                let phi = (&phi_q[i * group * m..][..group * m], &phi_k[i * m..][..m]);
+                let decay = decay.get(i).copied().unwrap_or(1.0);
+                step(Some(simd), phi, &v[i * d..][..d], decay, &mut of_head, &mut want);
+                let after = &sums[i * width..][..width];
+                assert_eq!(out[i * group * d..][..group * d], want, "{simd:?}, {i}");
+                assert_eq!((&after[..m * d], &after[m * d..m * (d + 1)]), (&*of_head.s, &*of_head.z), "{simd:?}, {i}");
+                assert_eq!(after[width - 1], before[(i + 1) * width - 1], "{simd:?}, {i}");
             }
         }
     }

@@ -4,8 +4,9 @@ use candle_core::{Device, Tensor, Var};
 use t2r::{
     kernels::{Simd, activation::Activation},
     ops::{
-        Linear, Softmax, Targets, activation, affine_relu, fourier, linear, linear_attention, merge_heads, norm,
-        projected_cross_entropy, silu_times, softmax_attention, split_heads,
+        FeedForward, Linear, Softmax, Targets, activation, affine_relu, embedding, feed_forward, fourier, linear,
+        linear_attention, linear_from_heads, linear_to_heads, norm, projected_cross_entropy, rotate, silu_times,
+        softmax_attention,
     },
     params::{Init, draw, named_rng},
     train::token_losses,
@@ -115,7 +116,7 @@ fn norms() {
 }
 
 #[test]
-fn activations_and_heads() {
+fn activations() {
     let simd = Simd::detect();
     for n in [3, 5000] {
         let vars = [var("gate", &[n, 2]), var("up", &[n, 2])];
@@ -127,18 +128,128 @@ fn activations_and_heads() {
             (&|t| silu_times(&t[0], &t[1], simd).unwrap(), &|t| (t[0].silu().unwrap() * &t[1]).unwrap()),
         );
     }
-    let (wide, apart) = ([var("x", &[2, 7, 12])], [var("x", &[2, 3, 7, 4])]);
+}
+
+#[test]
+fn projections_to_heads_and_from_them() {
+    let simd = Simd::detect();
+    let [w, b] = [var("w", &[12, 12]), var("b", &[12])];
+    for n in [1, 2, 7] {
+        let [wide, apart] = [var("x", &[2, n, 12]), var("x", &[2, 3, n, 4])];
+        let product = |x: &Tensor, w: &Tensor| {
+            x.reshape((2 * n, 12)).unwrap().matmul(&w.t().unwrap()).unwrap().reshape((2, n, 12)).unwrap()
+        };
+        let split = |y: Tensor| y.reshape((2, n, 3, 4)).unwrap().transpose(1, 2).unwrap();
+        let joined = |x: &Tensor| x.transpose(1, 2).unwrap().reshape((2, n, 12)).unwrap();
+        check(
+            "to heads",
+            &[wide.clone(), w.clone(), b.clone()],
+            (&|t| linear_to_heads(&t[0], &t[1], Some(&t[2]), 3, simd).unwrap(), &|t| {
+                split(product(&t[0], &t[1]).broadcast_add(&t[2]).unwrap())
+            }),
+        );
+        check(
+            "to heads without a bias",
+            &[wide.clone(), w.clone()],
+            (&|t| linear_to_heads(&t[0], &t[1], None, 3, simd).unwrap(), &|t| split(product(&t[0], &t[1]))),
+        );
+        check(
+            "from heads",
+            &[apart.clone(), w.clone(), b.clone()],
+            (&|t| linear_from_heads(&t[0], &t[1], Some(&t[2]), simd).unwrap(), &|t| {
+                product(&joined(&t[0]), &t[1]).broadcast_add(&t[2]).unwrap()
+            }),
+        );
+        assert!(linear_to_heads(wide.as_tensor(), w.as_tensor(), None, 5, simd).is_err());
+        assert!(linear_from_heads(var("x", &[2, 3, n, 5]).as_tensor(), w.as_tensor(), None, simd).is_err());
+    }
+}
+
+#[test]
+fn a_feed_forward_sublayer() {
+    let simd = Simd::detect();
+    let (d, hidden) = (10, 18);
+    let names = ["x", "gain", "norm_bias", "up", "up_bias", "down", "down_bias", "gate", "gate_bias"];
+    let shapes: [&[usize]; 9] =
+        [&[2, 7, d], &[d], &[d], &[hidden, d], &[hidden], &[d, hidden], &[d], &[hidden, d], &[hidden]];
+    let vars: Vec<Var> = names.iter().zip(shapes).map(|(name, shape)| var(name, shape)).collect();
+    let project = |x: &Tensor, w: &Tensor, b: &Tensor| x.matmul(&w.t().unwrap()).unwrap().broadcast_add(b).unwrap();
+    let plain = |t: &[Tensor], act: &dyn Fn(&Tensor) -> Tensor| {
+        let x = t[0].reshape((14, d)).unwrap();
+        let centred = x.broadcast_sub(&x.mean_keepdim(1).unwrap()).unwrap();
+        let root = (centred.sqr().unwrap().mean_keepdim(1).unwrap() + 1e-5).unwrap().sqrt().unwrap();
+        let y = centred.broadcast_div(&root).unwrap().broadcast_mul(&t[1]).unwrap().broadcast_add(&t[2]).unwrap();
+        let up = project(&y, &t[3], &t[4]);
+        let gated = t.get(7).map(|w| project(&y, w, &t[8]).silu().unwrap());
+        let middle = gated.map_or_else(|| act(&up), |gate| (gate * &up).unwrap());
+        (x + project(&middle, &t[5], &t[6])).unwrap().reshape((2, 7, d)).unwrap()
+    };
+    let fused = |t: &[Tensor], activation| {
+        let of = FeedForward {
+            norm: (&t[1], Some(&t[2])),
+            epsilon: 1e-5,
+            up: (&t[3], Some(&t[4])),
+            gate: t.get(7).map(|w| (w, Some(&t[8]))),
+            down: (&t[5], Some(&t[6])),
+            activation,
+        };
+        feed_forward(&t[0], of, simd).unwrap()
+    };
+    check("gelu", &vars[..7], (&|t| fused(t, Activation::Gelu), &|t| plain(t, &|x| x.gelu().unwrap())));
+    check("relu", &vars[..7], (&|t| fused(t, Activation::Relu), &|t| plain(t, &|x| x.relu().unwrap())));
+    check("swiglu", &vars, (&|t| fused(t, Activation::Gelu), &|t| plain(t, &|x| x.clone())));
+    let t: Vec<&Tensor> = vars.iter().map(|v| v.as_tensor()).collect();
+    let of = FeedForward {
+        norm: (t[1], None),
+        epsilon: 1e-5,
+        up: (t[3], None),
+        gate: Some((t[7], None)),
+        down: (t[5], None),
+        activation: Activation::Relu,
+    };
+    // RMS norm, no bias anywhere.
+    let (x, w) = (t[0].reshape((14, d)).unwrap(), |i: usize| t[i].t().unwrap());
+    let root = (x.sqr().unwrap().mean_keepdim(1).unwrap() + 1e-5).unwrap().sqrt().unwrap();
+    let y = x.broadcast_div(&root).unwrap().broadcast_mul(t[1]).unwrap();
+    let middle = (y.matmul(&w(7)).unwrap().silu().unwrap() * y.matmul(&w(3)).unwrap()).unwrap();
+    let want = (&x + middle.matmul(&w(5)).unwrap()).unwrap();
+    assert_same(&flat(&feed_forward(t[0], of, simd).unwrap()), &flat(&want), "rms norm");
+    assert!(feed_forward(t[0], FeedForward { down: (t[3], None), ..of }, simd).is_err());
+}
+
+#[test]
+fn embeddings_of_tokens_and_places() {
+    // One id more than once, so that its gradient is a sum.
+    let ids = Tensor::new(&[[4u32, 0, 4], [1, 4, 2]], &Device::Cpu).unwrap();
+    let vars = [var("table", &[5, 6]), var("positions", &[8, 6])];
+    let rows = |t: &Tensor| t.index_select(&ids.flatten_all().unwrap(), 0).unwrap().reshape((2, 3, 6)).unwrap();
+    check("tokens", &vars[..1], (&|t| embedding(&t[0], None, &ids, 2).unwrap(), &|t| rows(&t[0])));
     check(
-        "split heads",
-        &wide,
-        (&|t| split_heads(&t[0], 3).unwrap(), &|t| t[0].reshape((2, 7, 3, 4)).unwrap().transpose(1, 2).unwrap()),
+        "tokens and places",
+        &vars,
+        (&|t| embedding(&t[0], Some(&t[1]), &ids, 2).unwrap(), &|t| {
+            rows(&t[0]).broadcast_add(&t[1].narrow(0, 2, 3).unwrap()).unwrap()
+        }),
     );
-    check(
-        "merge heads",
-        &apart,
-        (&|t| merge_heads(&t[0]).unwrap(), &|t| t[0].transpose(1, 2).unwrap().reshape((2, 7, 12)).unwrap()),
-    );
-    assert!(split_heads(wide[0].as_tensor(), 5).is_err());
+    let [table, positions] = vars.each_ref().map(|v| v.as_tensor().clone());
+    assert!(embedding(&table, Some(&positions), &ids, 6).is_err());
+    assert!(embedding(&table, Some(&table.narrow(1, 0, 4).unwrap()), &ids, 0).is_err());
+    assert!(embedding(&table, None, &(ids.clone() + 1.0).unwrap(), 0).is_err());
+}
+
+#[test]
+fn rotations() {
+    let vars = [var("x", &[2, 3, 7, 6])];
+    let angles = var("angles", &[7, 3]);
+    let (cos, sin) = (angles.cos().unwrap().detach(), angles.sin().unwrap().detach());
+    let plain = |t: &[Tensor]| {
+        let (a, b) = (t[0].narrow(3, 0, 3).unwrap(), t[0].narrow(3, 3, 3).unwrap());
+        let by = |x: &Tensor, factor: &Tensor| x.broadcast_mul(factor).unwrap();
+        let (first, second) = ((by(&a, &cos) - by(&b, &sin)).unwrap(), (by(&b, &cos) + by(&a, &sin)).unwrap());
+        Tensor::cat(&[first, second], 3).unwrap()
+    };
+    check("rotation", &vars, (&|t| rotate(&t[0], &cos, &sin).unwrap(), &plain));
+    assert!(rotate(vars[0].as_tensor(), &cos, &sin.narrow(0, 0, 6).unwrap()).is_err());
 }
 
 #[test]

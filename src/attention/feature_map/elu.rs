@@ -60,6 +60,10 @@ impl SliceMap for EluOnSlices {
         0.0
     }
 
+    fn is_by_number(&self) -> bool {
+        true
+    }
+
     fn formula(&self, x: &[f64], _: At) -> Formula {
         x.iter().map(|x| if *x > 0.0 { x + 1.0 } else { x.exp() }).collect::<Vec<_>>().into()
     }

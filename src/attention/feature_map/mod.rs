@@ -213,6 +213,12 @@ pub trait SliceMap: Send + Sync {
     /// lacks, which is 0 for maps without a scale.
     fn apply(&self, x: &[f32], at: At, out: &mut [f32]) -> f32;
 
+    /// Whether φ is a function of single numbers, the same everywhere and without a scale: [`SliceMap::apply`] then takes
+    /// many vectors in one call.
+    fn is_by_number(&self) -> bool {
+        false
+    }
+
     /// φ of one vector in f64, written for clarity: what everything else is checked against.
     fn formula(&self, x: &[f64], at: At) -> Formula;
 }

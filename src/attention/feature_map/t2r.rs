@@ -186,6 +186,10 @@ impl SliceMap for MergedOnSlices {
         0.0
     }
 
+    fn is_by_number(&self) -> bool {
+        true
+    }
+
     fn formula(&self, x: &[f64], _: At) -> Formula {
         x.iter().map(|x| x.max(0.0)).collect::<Vec<_>>().into()
     }

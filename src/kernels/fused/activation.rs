@@ -97,7 +97,10 @@ impl pulp::WithSimd for Backward<'_> {
                 #[inline(always)]
                 |x, grad| {
                     // Beyond 20 either way the slope is 1 or 0 as far as f32 tells, and what it is made of would leave f32.
-                    let x = simd.min_f32s(simd.max_f32s(x, simd.splat_f32s(-20.0)), simd.splat_f32s(20.0));
+                    // Comparisons with NaN are false, so that it passes; a minimum would swallow it on some processors.
+                    let (low, high) = (simd.splat_f32s(-20.0), simd.splat_f32s(20.0));
+                    let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
+                    let x = simd.select_f32s(simd.greater_than_f32s(x, high), high, x);
                     let (gate, inner) = gate(simd, x);
                     // (x σ)′ = σ + x σ (1 − σ) u′.
                     let rest = simd.mul_f32s(simd.mul_f32s(x, inner), simd.sub_f32s(simd.splat_f32s(1.0), gate));

@@ -58,16 +58,16 @@ pub fn forward(
     simd.run(Forward { m, d, n, phi_q, phi_k, v, decay, s, z, normalizer, out });
 }
 
-struct Step<'a> {
-    group: usize,
-    phi_q: &'a [f32],
-    phi_k: &'a [f32],
-    v: &'a [f32],
-    decay: f32,
-    s: &'a mut [f32],
-    z: &'a mut [f32],
-    normalizer: Normalizer,
-    out: &'a mut [f32],
+pub(super) struct Step<'a> {
+    pub(super) group: usize,
+    pub(super) phi_q: &'a [f32],
+    pub(super) phi_k: &'a [f32],
+    pub(super) v: &'a [f32],
+    pub(super) decay: f32,
+    pub(super) s: &'a mut [f32],
+    pub(super) z: &'a mut [f32],
+    pub(super) normalizer: Normalizer,
+    pub(super) out: &'a mut [f32],
 }
 
 impl pulp::WithSimd for Step<'_> {

@@ -12,6 +12,7 @@ pub mod fourier;
 pub mod linear;
 pub mod linear_backward;
 pub mod linear_source;
+pub mod linear_steps;
 pub mod loss;
 pub mod norm;
 mod prefetch;
