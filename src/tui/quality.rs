@@ -102,21 +102,10 @@ pub(crate) struct QualityFile {
 
 impl QualityFile {
     pub(crate) fn new(name: String, table: QualityTable) -> Self {
-        let mut file = Self { name, rows: table.rows, panels: Vec::new() };
-        file.refresh();
-        file
-    }
-
-    /// A model more.
-    pub(crate) fn push(&mut self, row: QualityRow) {
-        self.rows.push(row);
-        self.refresh();
-    }
-
-    fn refresh(&mut self) {
         let all = Quality::ALL.into_iter().flat_map(|quality| Cost::ALL.map(|cost| (quality, cost)));
-        let panels = all.map(|(quality, cost)| Panel { quality, cost, points: points(&self.rows, quality, cost) });
-        self.panels = panels.filter(|panel| !panel.points.is_empty()).collect();
+        let panels = all.map(|(quality, cost)| Panel { quality, cost, points: points(&table.rows, quality, cost) });
+        let panels = panels.filter(|panel| !panel.points.is_empty()).collect();
+        Self { name, rows: table.rows, panels }
     }
 
     /// Number of distinct models: each may stand at several depths of context.
@@ -180,9 +169,10 @@ mod tests {
     #[test]
     fn panels_without_points_are_none_and_models_count_once() {
         assert!(file("variant,bleu\nt2r,1\n").panels.is_empty());
-        let text = "variant,label,bleu,accuracy,tokens_per_s,seq_len\nt2r,a,1,0.5,9,64\nt2r,a,1,0.5,8,128\n";
+        let text =
+            "variant,way,bleu,accuracy,tokens_per_s,seq_len\nt2r,a,1,0.5,9,64\nt2r,a,1,0.5,8,128\nt2r,b,2,0.6,,\n";
         let file = file(text);
         assert_eq!(file.panels.iter().map(|p| p.quality).collect::<Vec<_>>(), [Quality::Bleu, Quality::Accuracy]);
-        assert_eq!((file.models(), file.name_of(1).as_str()), (1, "t2r a at 128"));
+        assert_eq!((file.models(), file.name_of(1).as_str()), (2, "t2r a at 128"));
     }
 }

@@ -25,8 +25,8 @@ pub(crate) enum News {
     Event(TrainEvent),
     /// A line for people.
     Line(String),
-    /// A trained model was judged.
-    Model(QualityRow),
+    /// The models that were judged so far, all of them.
+    Models(Vec<QualityRow>),
 }
 
 /// How a training begins.
@@ -260,13 +260,9 @@ impl App {
                 }
                 News::Event(event) => self.trainings.on_event(event, self.now),
                 News::Line(text) => self.trainings.line(text),
-                News::Model(row) => match &mut self.quality {
-                    Some(file) => file.push(row),
-                    None => {
-                        let table = QualityTable { rows: vec![row] };
-                        self.quality = Some(QualityFile::new("this tradeoff".to_owned(), table));
-                    }
-                },
+                News::Models(rows) => {
+                    self.quality = Some(QualityFile::new("this tradeoff".to_owned(), QualityTable { rows }));
+                }
             }
         }
         if let Some(course) = self.trainings.courses.last_mut() {

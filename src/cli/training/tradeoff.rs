@@ -69,9 +69,12 @@ fn train(args: &TradeoffArgs, profile: &TradeoffProfile, watch: &Watch) -> Answe
         n_threads: setup::threads(args.threads)?,
         speeds_again: args.speeds_again,
     };
-    rows.all().iter().for_each(|row| watch.judged(quality_of(row)));
-    let mut telling = Telling { watch, people: None };
+    let qualities = |rows: &Rows| rows.all().iter().map(quality_of).collect::<Vec<_>>();
+    let judged = qualities(&rows);
+    watch.judged(&judged);
+    let mut telling = Telling { watch, judged, people: None };
     let ended = tradeoff.run(&id, &mut rows, path, &mut telling)?;
+    watch.judged(&qualities(&rows));
     let ending = if ended == Ended::Stopped { Ending::Interrupted } else { Ending::Done };
     Ok((table(rows.all()).render(args.format)?, ending))
 }
@@ -136,6 +139,7 @@ fn planned(profile: &TradeoffProfile) -> Listing {
 /// Tells which model is in hand, how its training goes and what came of it.
 struct Telling<'a> {
     watch: &'a Watch,
+    judged: Vec<QualityRow>,
     /// Who hears of the training in hand.
     people: Option<Box<dyn Listener>>,
 }
@@ -161,7 +165,8 @@ impl Watcher for Telling<'_> {
             row.train_tokens,
             row.train_s,
         ));
-        self.watch.judged(quality_of(row));
+        self.judged.push(quality_of(row));
+        self.watch.judged(&self.judged);
     }
 
     fn timing(&mut self, round: usize, rounds: usize) {

@@ -48,10 +48,10 @@ impl Watch {
         }
     }
 
-    /// A model was judged.
-    pub(super) fn judged(&self, row: QualityRow) {
+    /// These models were judged so far.
+    pub(super) fn judged(&self, rows: &[QualityRow]) {
         if let Self::Screen(relay) = self {
-            relay.news(News::Model(row));
+            relay.news(News::Models(rows.to_vec()));
         }
     }
 
