@@ -181,7 +181,8 @@ mod tests {
         let mut bench =
             Bench { decode: &decode, clock: &clock, observer: &mut Others::default(), stop: &|| stopped.get() };
         let mut rounds = Vec::new();
-        let speeds = bench.speeds(&[softmax.clone()], &mut |round, of| rounds.push((round, of))).unwrap().unwrap();
+        let speeds =
+            bench.speeds(std::slice::from_ref(&softmax), &mut |round, of| rounds.push((round, of))).unwrap().unwrap();
         assert_eq!(rounds, (1..=6).map(|round| (round, 6)).collect::<Vec<_>>());
         let [of_model] = &speeds[..] else { panic!("{speeds:?}") };
         for (speed, len) in of_model.iter().zip([2, 30]) {

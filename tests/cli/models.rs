@@ -148,9 +148,9 @@ fn measured<const N: usize>(dir: &Path, how: &[&str], names: [&str; N]) -> Vec<[
     let fixed = ["--profile", "smoke", "--rounds", "1", "--min-block", "1ms", "--threads", "1", "--csv", "-", "-q"];
     let csv = stdout(&t2r(dir, &[how, &fixed].concat()).success());
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
-    let header = reader.headers().unwrap().clone();
-    let at = names.map(|name| header.iter().position(|h| h == name).unwrap());
-    reader.records().map(Result::unwrap).map(|row| at.map(|i| row[i].to_owned())).collect()
+    let header = reader.headers().expect("a header").clone();
+    let at = names.map(|name| header.iter().position(|h| h == name).expect("a column"));
+    reader.records().map(|row| row.expect("a row")).map(|row| at.map(|i| row[i].to_owned())).collect()
 }
 
 #[test]
