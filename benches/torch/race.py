@@ -42,7 +42,8 @@ def ours(binary, race, threads):
     done = subprocess.run([*command, "--no-tui", "-q", "--csv", "-"], stdout=subprocess.PIPE, text=True, check=False)
     for row in csv.DictReader(io.StringIO(done.stdout)):
         if row["status"] == "ok":
-            limit = row["pct_of_peak_bandwidth"] or row["pct_of_peak_flops"]
+            reads = workload in ("attention", "decode")
+            limit = row["pct_of_peak_bandwidth" if reads else "pct_of_peak_flops"]
             yield (row["variant"], int(row["batch_size"]), int(row["seq_len"])), (float(row["p50_ns"]), limit)
 
 

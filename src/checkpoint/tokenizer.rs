@@ -4,8 +4,12 @@ use std::path::Path;
 
 use serde::de::IgnoredAny;
 use tokenizers::{
-    DecodeStream, decoders::DecoderWrapper, models::ModelWrapper, normalizers::NormalizerWrapper,
-    pre_tokenizers::PreTokenizerWrapper, processors::PostProcessorWrapper,
+    DecodeStream,
+    decoders::DecoderWrapper,
+    models::ModelWrapper,
+    normalizers::NormalizerWrapper,
+    pre_tokenizers::PreTokenizerWrapper,
+    processors::{PostProcessorWrapper, sequence::Sequence},
 };
 
 use super::error::{CheckpointError, Result, unpanicked};
@@ -15,6 +19,17 @@ pub(super) const FILE: &str = "tokenizer.json";
 
 /// Tokens that may pass without making up a character: the bytes of one are at most four.
 const MOST_PENDING: usize = 8;
+
+/// The same without taking the blanks around a token from its place in the text: places are counted in bytes here, and blanks
+/// are some.
+fn with_whole_offsets(processor: PostProcessorWrapper) -> PostProcessorWrapper {
+    match processor {
+        PostProcessorWrapper::ByteLevel(own) => own.trim_offsets(false).into(),
+        PostProcessorWrapper::Roberta(own) => own.trim_offsets(false).into(),
+        PostProcessorWrapper::Sequence(all) => Sequence::new(all.into_iter().map(with_whole_offsets).collect()).into(),
+        other => other,
+    }
+}
 
 /// A tokenizer and where it came from.
 #[derive(Clone)]
@@ -45,6 +60,8 @@ impl Tokenizer {
     pub fn of(mut inner: tokenizers::Tokenizer, file: &Path) -> Result<Self> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| CheckpointError::invalid(file, e.to_string()))?;
+        let processor = inner.get_post_processor().cloned().map(with_whole_offsets);
+        inner.with_post_processor(processor);
         Ok(Self { inner, file: file.display().to_string() })
     }
 

@@ -71,6 +71,18 @@ fn what_a_checkpoint_says_of_itself_is_read() {
 }
 
 #[test]
+fn a_token_ends_where_its_text_does_blanks_too() {
+    for name in ["llama", "gguf/tiny.gguf"] {
+        let tokenizer = open(&fixture(name)).tokenizer().unwrap();
+        for text in ["   ", " \n\n a  ", "a\t", "of the  night\n"] {
+            let (ids, ends) = tokenizer.encode_with_ends(text).unwrap();
+            let want: Vec<usize> = (1..=ids.len()).map(|n| tokenizer.decode(&ids[..n]).unwrap().len()).collect();
+            assert_eq!(ends, want, "{name} {text:?}");
+        }
+    }
+}
+
+#[test]
 fn a_key_names_the_content() {
     let (key, copy) = (open(&fixture("llama")).key().unwrap(), crate::copy_of("llama"));
     let (name, hash) = key.split_once('@').unwrap();
