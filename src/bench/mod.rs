@@ -70,7 +70,7 @@ impl Bench {
 
 impl Executor for Bench {
     fn predict(&self, cell: &Cell) -> Result<Prediction, String> {
-        device::computes_in(cell.device_kind, cell.dtype)?;
+        device::computes_in(cell.device_kind, fused::computed_in(cell))?;
         whole_model::suits(cell, self.checkpoint_of(cell))?;
         as_is::suits(cell, self.checkpoint_of(cell))?;
         let kinds = as_is::kinds(cell, self.checkpoint_of(cell));

@@ -7,7 +7,7 @@ use rand::Rng;
 
 use super::{
     Visiting, as_is, cross,
-    fused::kernels,
+    fused::{computed_in, kernels, weights_in_bf16},
     heads, layer, measured,
     memory::{Watch, allocated_by},
     resolved,
@@ -48,8 +48,13 @@ pub(super) fn with_weights(params: Params, setup: &Setup, checkpoint: Option<&Ch
 
 pub(super) fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
     let setup = setup(cell, max_len, visit.checkpoint)?;
-    let params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
-    Decoder::new(&setup, &mut with_weights(params, &setup, visit.checkpoint))
+    let params = Params::frozen(visit.device, tensor_dtype(computed_in(cell)), cell.seed);
+    kept(cell, Decoder::new(&setup, &mut with_weights(params, &setup, visit.checkpoint))?)
+}
+
+/// The model with its weights as the cell keeps them.
+pub(super) fn kept(cell: &Cell, model: Decoder) -> Result<Decoder> {
+    if weights_in_bf16(cell) { model.with_weights_in_bf16() } else { Ok(model) }
 }
 
 /// Whether a checkpoint has what the cell's workload wants of a model.

@@ -26,7 +26,7 @@ pub use linear::{linear, linear_from_heads, linear_to_heads};
 pub use linear_attention::{Linear, linear_attention, linear_attention_after};
 pub use norm::norm;
 pub use rotation::rotate;
-pub(crate) use slices::{with_slices, with_slices_mut};
+pub(crate) use slices::{with_bf16_pairs, with_slices, with_slices_mut};
 pub use softmax::{Softmax, softmax_attention};
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Tensor};

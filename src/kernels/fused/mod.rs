@@ -23,3 +23,4 @@ pub mod softmax_forward;
 pub mod softmax_step;
 mod tile;
 mod vector;
+pub mod weight;
