@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::{
     Answer, Ending, Failure,
     args::{ReportArgs, Talk},
-    say,
+    say, say_cut,
     setup::count,
 };
 use crate::{
@@ -81,11 +81,21 @@ fn read(files: &[Found]) -> anyhow::Result<(Material, usize)> {
         files_read += 1;
         match kind {
             TableKind::Cells => {
-                let table = known.without(parse_rows(&path, &bytes)?, &path);
+                let table = parse_rows(&path, &bytes)?;
+                say_cut(&path, table.is_truncated);
+                let table = known.without(table, &path);
                 material.cells.extend(table.map(|table| CellsFrom { name, table }));
             }
-            TableKind::Training => material.training.push(TrainingFrom { name, table: parse_training(&path, &bytes)? }),
-            TableKind::Quality => material.quality.push(QualityFrom { name, table: parse_quality(&path, &bytes)? }),
+            TableKind::Training => {
+                let table = parse_training(&path, &bytes)?;
+                say_cut(&path, table.is_truncated);
+                material.training.push(TrainingFrom { name, table });
+            }
+            TableKind::Quality => {
+                let table = parse_quality(&path, &bytes)?;
+                say_cut(&path, table.is_truncated);
+                material.quality.push(QualityFrom { name, table });
+            }
         }
     }
     Ok((material, files_read))

@@ -32,6 +32,7 @@ impl App {
             Action::MoreRounds => return self.rerun(2),
             Action::MeasureLimits => return self.measure_limits(),
             Action::OpenFile => return Some(self.open_file()),
+            Action::Swap => self.swap(),
             Action::Filter => self.dialog = Some(Dialog::input(Purpose::Filter, &self.grid.filter.clone())),
             Action::Turn => self.shows_training = !self.shows_training && !self.trainings.is_empty(),
             _ => return self.act_on_screen(action),
@@ -175,6 +176,15 @@ impl App {
         }
         self.measuring_limits = true;
         Some(Effect::MeasureLimits)
+    }
+
+    fn swap(&mut self) {
+        if self.run.is_some() {
+            self.notice = Some("the rows of the run are at hand, and stay so".to_owned());
+        } else if self.compare.files.len() > 1 {
+            self.compare.files.swap(0, self.compare.against);
+            self.refresh_rows();
+        }
     }
 
     fn open_file(&mut self) -> Effect {

@@ -14,11 +14,11 @@ use super::{
     gauges::Gauges,
     grid::Grid,
     host::{Choices, Ended, Facts, Order},
-    keys::{Action, Screen, action},
+    keys::{Action, Binding, FILES, Screen, action},
     live_run::{Begun, CellState, LiveRun},
     quality::QualityFile,
     selection::{Charts, Selection},
-    setup::{FIELDS, Setup},
+    setup::{Editing, FIELDS, Setup},
     theme::Theme,
     training::Trainings,
 };
@@ -240,14 +240,26 @@ impl App {
         if self.help {
             return self.help_key(event);
         }
-        if self.screen == Screen::Setup && self.setup.editing.is_some() && !is_ctrl_c {
+        if self.screen == Screen::Setup && self.setup.editing.is_some() {
             let changed = self.setup.edit(event);
             return changed.then(|| Effect::Plan(self.setup.choices.clone()));
         }
-        if self.screen == Screen::Compare && self.compare.picker.is_some() && !is_ctrl_c {
+        if self.screen == Screen::Compare && self.compare.picker.is_some() {
             return self.picker_key(event);
         }
         self.act(action(self.screen, event)?)
+    }
+
+    /// The keys of what stands over the screen, where something does.
+    pub(crate) fn keys_over(&self) -> Option<&'static [Binding]> {
+        if let Some(dialog) = &self.dialog {
+            return Some(dialog.keys());
+        }
+        match self.screen {
+            Screen::Setup => self.setup.editing.as_ref().map(Editing::keys),
+            Screen::Compare => self.compare.picker.as_ref().map(|_| FILES),
+            _ => None,
+        }
     }
 
     fn help_key(&mut self, event: &KeyEvent) -> Option<Effect> {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use super::keys::Action;
 use crate::{
-    compare::{CellComparison, CellKey, Comparison, Options, Refused, Side, Sides, Spreads, compare},
+    compare::{CellComparison, CellKey, Comparison, Options, Origin, Refused, Side, Sides, Spreads, compare},
     store::Row,
 };
 
@@ -16,6 +16,29 @@ pub(crate) struct Loaded {
     pub(crate) rows: Vec<Row>,
     /// What to know of it: a cut-off line, columns that are not known.
     pub(crate) note: String,
+}
+
+impl Loaded {
+    /// Each build and machine as a file of its own, as `t2r compare` takes them apart; one whose rows contradict each other
+    /// stays whole.
+    pub(crate) fn apart(self) -> Vec<Self> {
+        let mut sides = Sides::new(&self.name, &[]);
+        let added = self.rows.iter().try_for_each(|row| sides.add(row));
+        let sides = sides.finish();
+        if added.is_err() || sides.len() < 2 {
+            return vec![self];
+        }
+        let note = format!("{}; of {} builds or machines, each a file here: 4, ← →", self.note, sides.len());
+        let mut rows: HashMap<Origin, Vec<Row>> = HashMap::new();
+        for row in self.rows {
+            rows.entry(Origin::of(&row)).or_default().push(row);
+        }
+        let part = |side: Side| {
+            let rows = rows.remove(&side.origin).unwrap_or_default();
+            Self { name: side.name, rows, note: note.clone() }
+        };
+        sides.into_iter().map(part).collect()
+    }
 }
 
 /// An entry of the picker.
@@ -183,7 +206,7 @@ fn side((name, rows): (&str, &[Row])) -> Result<Side, Refused> {
         1 => Ok(sides.remove(0)),
         _ => {
             let names: Vec<String> = sides.into_iter().map(|s| s.name).collect();
-            let why = "is of several builds or machines; `t2r compare` takes them apart";
+            let why = "is of several builds or machines; write the rows (w) and open that file to have each for itself";
             Err(Refused(format!("{name} {why}: {}", names.join(", "))))
         }
     }
@@ -231,6 +254,19 @@ mod tests {
         assert_eq!(compare.selected().map(|c| c.verdict.word()), Some("faster"));
         compare.act(Action::Reverse);
         assert_eq!(compare.selected().map(|c| c.verdict.word()), Some("missing"));
+    }
+
+    #[test]
+    fn a_file_of_several_builds_is_taken_apart_and_one_that_contradicts_itself_is_not() {
+        let of = |build: &str, id, run| Row { build_commit: build.to_owned(), ..row(id, 100.0, run) };
+        let merged = || vec![of("abc", 1, "a"), of("def", 1, "b"), of("abc", 2, "a")];
+        let parts = file(merged()).apart();
+        let told: Vec<(&str, usize)> = parts.iter().map(|p| (p.name.as_str(), p.rows.len())).collect();
+        assert_eq!(told, [("file.csv (abc)", 2), ("file.csv (def)", 1)]);
+        assert!(parts.iter().all(|p| p.note.contains("2 builds")), "{:?}", parts[0].note);
+        assert_eq!(file(vec![of("abc", 1, "a")]).apart().len(), 1);
+        let contradicts = [merged(), vec![Row { build_commit: "abc".to_owned(), ..row(1, 900.0, "a") }]].concat();
+        assert_eq!(file(contradicts).apart()[0].rows.len(), 4);
     }
 
     #[test]

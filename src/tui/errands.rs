@@ -8,7 +8,7 @@ use super::{
     app::{App, Export, Message},
     compare::{Entry, Loaded},
     export,
-    files::Opened,
+    files::{CUT, Opened},
     quality::QualityFile,
     training::Course,
 };
@@ -32,7 +32,7 @@ pub(crate) fn read(path: &Path) -> Result<Opened, String> {
         Ok(match kind {
             TableKind::Cells => Opened::Cells(cells(name, parse_cells(&shown, &bytes)?)),
             TableKind::Training => {
-                Opened::Training(Box::new(Course::of_log(name, parse_training(&shown, &bytes)?.rows)))
+                Opened::Training(Box::new(Course::of_log(name, parse_training(&shown, &bytes)?)))
             }
             TableKind::Quality => Opened::Quality(QualityFile::new(name, parse_quality(&shown, &bytes)?)),
         })
@@ -43,7 +43,7 @@ pub(crate) fn read(path: &Path) -> Result<Opened, String> {
 fn cells(name: String, table: CellsTable) -> Loaded {
     let mut note = String::new();
     if table.is_truncated {
-        note.push_str("; its last line was cut off and is left out");
+        note.push_str(CUT);
     }
     if !table.unknown_columns.is_empty() {
         note.push_str(&format!("; columns not known here: {}", table.unknown_columns.join(", ")));

@@ -96,6 +96,8 @@ pub(crate) struct Panel {
 pub(crate) struct QualityFile {
     pub(crate) name: String,
     pub(crate) rows: Vec<QualityRow>,
+    /// Whether its last line was cut off, and left out.
+    pub(crate) is_truncated: bool,
     /// Those that have points, a measure's panels side by side.
     pub(crate) panels: Vec<Panel>,
 }
@@ -105,7 +107,7 @@ impl QualityFile {
         let all = Quality::ALL.into_iter().flat_map(|quality| Cost::ALL.map(|cost| (quality, cost)));
         let panels = all.map(|(quality, cost)| Panel { quality, cost, points: points(&table.rows, quality, cost) });
         let panels = panels.filter(|panel| !panel.points.is_empty()).collect();
-        Self { name, rows: table.rows, panels }
+        Self { name, rows: table.rows, is_truncated: table.is_truncated, panels }
     }
 
     /// Number of distinct models: each may stand at several depths of context.

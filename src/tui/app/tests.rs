@@ -11,7 +11,6 @@ use crate::{
     tui::{
         host::Unfinished,
         scripted::{GRID, begun, finished, opened, outlook, plan, press, press_all, rows, running, viewing},
-        setup::Editing,
         view,
     },
 };

@@ -65,7 +65,7 @@ fn nothing_yet(app: &App, area: Rect, buffer: &mut Buffer) {
 
 fn pick(app: &App, picker: &Picker, area: Rect, buffer: &mut Buffer) {
     let inner = panel(buffer, area, &format!("Open a file · {}", picker.dir.display()));
-    let (list, hint) = split_bottom(inner, 2);
+    let (list, said) = split_bottom(inner, 1);
     let rows = usize::from(list.height);
     let first = page(picker.at, rows);
     let texts = picker.entries.iter().enumerate().skip(first).take(rows).map(|(i, entry)| {
@@ -82,9 +82,7 @@ fn pick(app: &App, picker: &Picker, area: Rect, buffer: &mut Buffer) {
         )
     });
     lines(buffer, list, texts);
-    let error = picker.error.clone().unwrap_or_default();
-    let keys = "↑ ↓ enter: open, /: type a path, esc: back".to_owned();
-    lines(buffer, hint, [(error, Style::new().fg(app.theme.wrong())), (keys, dim())]);
+    put(buffer, said, picker.error.as_deref().unwrap_or_default(), Style::new().fg(app.theme.wrong()));
 }
 
 /// The chart that is turned to, the file's lines dashed and marked `+`.

@@ -3,7 +3,10 @@
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::parts::{bold, clear, lines, panel, put};
-use crate::tui::{app::App, keys::TABLE};
+use crate::tui::{
+    app::App,
+    keys::{OVER, TABLE},
+};
 
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     clear(buffer, area);
@@ -19,14 +22,13 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     entries.extend(of(true).map(|(label, what)| (Some(label), what.to_owned())));
     entries.push(head("Everywhere"));
     entries.extend(of(false).map(|(label, what)| (Some(label), what.to_owned())));
-    entries.push(head("While typing"));
-    for (label, what) in [
-        ("enter", "takes what was typed"),
-        ("esc", "leaves it as it was"),
-        ("ctrl-u", "deletes to the left; ctrl-w the word, ctrl-a and ctrl-e to the ends"),
-        ("ctrl-c ctrl-c", "while a long visit is timed: end the run and leave; three times: at once"),
-    ] {
-        entries.push((Some(label), what.to_owned()));
+    entries.push((
+        Some("ctrl-c ctrl-c"),
+        "while a long visit is timed: end the run and leave; three times: at once".to_owned(),
+    ));
+    for (title, table) in OVER {
+        entries.push(head(title));
+        entries.extend(table.iter().map(|b| (Some(b.label), b.what.to_owned())));
     }
     entries.push(head("Reading the screen"));
     for (label, what) in [

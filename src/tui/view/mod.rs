@@ -23,7 +23,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     app::{App, Phase},
-    keys::{Action, Screen, TABLE},
+    keys::{Action, Binding, Screen, TABLE},
     plot::centred,
 };
 use parts::{bold, dim, put, short_span};
@@ -58,7 +58,7 @@ pub fn render(app: &App, frame: &mut Frame<'_>) {
         help::render(app, body, buffer);
     }
     if let Some(of) = &app.dialog {
-        dialog::render(of, body, buffer);
+        dialog::render(app, of, body, buffer);
     }
     app.theme.reduce(buffer);
 }
@@ -161,10 +161,16 @@ fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
         put(buffer, area, &format!(" {notice} "), style);
         return;
     }
+    if let Some(over) = app.keys_over() {
+        // A question names its keys itself.
+        let over = if app.dialog.is_some() { &[] } else { over };
+        keys(app, area, over.iter(), buffer);
+        return;
+    }
     // Those of the screen come first in the table; the last two are help and quit, which stay whatever has to go.
-    let is_apt = |b: &&super::keys::Binding| b.in_footer && b.holds_on(app.screen) && is_apt(app, b.action);
+    let is_apt = |b: &&Binding| b.in_footer && b.holds_on(app.screen) && is_apt(app, b.action);
     let named: Vec<_> = TABLE.iter().filter(is_apt).collect();
-    let width = |b: &super::keys::Binding| (b.label.width() + b.brief.width() + 3) as u16;
+    let width = |b: &Binding| (b.label.width() + b.brief.width() + 3) as u16;
     let (own, general): (Vec<_>, Vec<_>) = named.into_iter().partition(|b| b.is_particular());
     let mut room = area.width.saturating_sub(general.iter().map(|b| width(b)).sum::<u16>() + 1);
     let fitting = own.into_iter().take_while(|b| {
@@ -172,7 +178,11 @@ fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
         room = room.saturating_sub(width(b));
         fits
     });
-    let shown: Vec<_> = fitting.chain(general).collect();
+    keys(app, area, fitting.chain(general), buffer);
+}
+
+/// Keys and what each does, beside each other.
+fn keys<'b>(app: &App, area: Rect, shown: impl Iterator<Item = &'b Binding>, buffer: &mut Buffer) {
     let mut x = area.x + 1;
     for binding in shown {
         let rest = |x: u16| Rect::new(x, area.y, area.right().saturating_sub(x), 1);
@@ -191,13 +201,14 @@ fn is_apt(app: &App, action: Action) -> bool {
         Action::Rerun | Action::MoreRounds => !app.is_busy() && app.run.is_some(),
         Action::WriteCsv | Action::NextBatch | Action::NextSheet => !app.rows().is_empty(),
         Action::CloseFile => !app.compare.files.is_empty(),
+        Action::Swap => app.run.is_none() && app.compare.files.len() > 1,
         Action::Turn => !app.trainings.is_empty() && !app.rows().is_empty(),
         _ => true,
     }
 }
 
 /// A toggle says what it does now.
-fn brief(app: &App, binding: &super::keys::Binding) -> &'static str {
+fn brief(app: &App, binding: &Binding) -> &'static str {
     match binding.action {
         Action::Pause if app.wants_pause() => "go on",
         Action::NextSheet if app.screen == Screen::Live && app.shows_training => "training",

@@ -162,7 +162,7 @@ fn about_field(app: &App, area: Rect, buffer: &mut Buffer) {
     texts.extend(wrapped(field.about, width).into_iter().map(|l| (l, Style::new())));
     let (several, single) = (many(field.name, &app.facts), one(field.name, &app.facts));
     let hint = match () {
-        () if setup.editing.is_some() => "enter takes it, esc leaves it as it was, empty: as the profile has it",
+        () if setup.editing.is_some() => "empty: as the profile has it",
         () if !several.is_empty() => "enter: pick",
         () if !single.is_empty() => "← → turn, enter: type",
         () => "enter: type",
@@ -188,7 +188,7 @@ fn about_field(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// Words to pick from; in several columns where they do not fit below each other.
 fn picks(app: &App, field: &str, (words, at): (&[(String, bool)], usize), area: Rect, buffer: &mut Buffer) {
-    let (list, hint) = split_bottom(area, 2);
+    let (list, said) = split_bottom(area, 1);
     let width = words.iter().map(|(w, _)| w.width() + 5).max().unwrap_or(1) as u16;
     let columns = (list.width / width).max(1);
     let rows = usize::from(list.height).max(1);
@@ -203,6 +203,5 @@ fn picks(app: &App, field: &str, (words, at): (&[(String, bool)], usize), area: 
         .get(at)
         .filter(|_| field == "variants")
         .and_then(|(word, _)| app.facts.variants.iter().find(|(name, _)| name == word).map(|(_, text)| text.clone()));
-    let keys = ("space: on or off, a: all, e: type, enter: done".to_owned(), dim());
-    lines(buffer, hint, [(about.unwrap_or_default(), Style::new()), keys]);
+    put(buffer, said, &about.unwrap_or_default(), dim());
 }
