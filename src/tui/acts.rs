@@ -5,8 +5,13 @@ use super::{
     dialog::{Ask, Dialog, Purpose},
     host::Order,
     keys::{Action, Screen},
+    live_run::CellState,
 };
-use crate::{spec::CellId, store::Row, sweep::Overrides};
+use crate::{
+    spec::{Cell, CellId},
+    store::Row,
+    sweep::Overrides,
+};
 
 impl App {
     pub(crate) fn act(&mut self, action: Action) -> Option<Effect> {
@@ -48,6 +53,19 @@ impl App {
             }
             (Screen::Live, _) if self.shows_training && self.trainings.act(action) => return None,
             _ => {}
+        }
+        let there_is_one = match action {
+            Action::NextBatch | Action::PreviousBatch => {
+                self.sheet().filter(|s| s.batches.len() < 2).map(|_| "there is one batch size here")
+            }
+            Action::NextSheet | Action::PreviousSheet => {
+                (self.sheets.len() == 1).then_some("there is one workload here")
+            }
+            _ => None,
+        };
+        if let Some(text) = there_is_one {
+            self.notice = Some(text.to_owned());
+            return None;
         }
         if self.screen != Screen::Setup && self.selection.act(action, &self.sheets) {
             self.refresh_charts();
@@ -135,16 +153,21 @@ impl App {
             return None;
         };
         let cells: Vec<usize> = match self.screen {
-            Screen::Grid => self.grid.selected().into_iter().collect(),
+            Screen::Grid => self.grid.selected().map_or_else(Vec::new, |at| run.plan().visited_with(at)),
             _ => run.current.clone(),
         };
-        let names: Vec<String> =
-            cells.iter().filter_map(|i| run.plan().cells().nth(*i)).map(crate::spec::Cell::label).collect();
-        let ids: Vec<CellId> = cells.iter().filter_map(|i| Some(CellId(run.rows.get(*i)?.cell_id.clone()))).collect();
-        if ids.is_empty() {
+        if cells.iter().any(|at| self.state(*at) == CellState::Final) {
+            self.notice = Some("the selected cell is done; r measures it again when the run is over".to_owned());
             return None;
         }
-        self.notice = Some(format!("going on without {}", names.join(", ")));
+        let cells: Vec<&Cell> = cells.iter().filter_map(|i| run.plan().cells().nth(*i)).collect();
+        let without = match cells.as_slice() {
+            [] => return None,
+            [one] => one.label(),
+            [first, .., last] => format!("{} to {}, which are measured in one", first.label(), last.label()),
+        };
+        let ids = cells.iter().map(|cell| cell.id()).collect();
+        self.notice = Some(format!("going on without {without}"));
         Some(Effect::Skip(ids))
     }
 

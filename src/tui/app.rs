@@ -234,6 +234,9 @@ impl App {
         if is_ctrl_c && self.leaving {
             return Some(Effect::Quit);
         }
+        if action(self.screen, event) == Some(Action::Suspend) {
+            return Some(Effect::Suspend);
+        }
         if let Some(dialog) = self.dialog.take() {
             return self.dialog_key(dialog, event);
         }
@@ -267,7 +270,7 @@ impl App {
             Some(Action::Down | Action::PageDown) => self.help_scroll = self.help_scroll.saturating_add(5).min(100),
             Some(Action::Up | Action::PageUp) => self.help_scroll = self.help_scroll.saturating_sub(5),
             // Any other key closes the help, and these also do what they say.
-            Some(a @ (Action::Go(_) | Action::Suspend)) => {
+            Some(a @ Action::Go(_)) => {
                 self.help = false;
                 return self.act(a);
             }

@@ -5,7 +5,9 @@ use std::{collections::HashMap, path::PathBuf};
 
 use super::keys::Action;
 use crate::{
-    compare::{CellComparison, CellKey, Comparison, Options, Origin, Refused, Side, Sides, Spreads, compare},
+    compare::{
+        ACROSS_HINT, CellComparison, CellKey, Comparison, Options, Origin, Refused, Side, Sides, Spreads, compare,
+    },
     store::Row,
 };
 
@@ -182,7 +184,9 @@ fn compared(base: (&str, &[Row]), candidate: (&str, &[Row])) -> (Result<Comparis
         compare(&base, &candidate, &Options { across, ..Options::default() }, &spreads)
     };
     let has_common = candidate.cells.iter().any(|cell| base.cell(&cell.key).is_some());
-    (of(if has_common { &[] } else { &ACROSS }), !has_common)
+    // There is no command line here to name columns on.
+    let plain = |Refused(why)| Refused(why.strip_suffix(ACROSS_HINT).unwrap_or(&why).to_owned());
+    (of(if has_common { &[] } else { &ACROSS }).map_err(plain), !has_common)
 }
 
 /// Where the cells of a comparison stand among some rows: by key, or by what the key says beyond [`ACROSS`].
@@ -278,6 +282,8 @@ mod tests {
         assert!(compare.across && compare.comparison().is_some_and(|c| c.count("faster") == 1));
         compare.files = vec![file(vec![Row { workload: "decode".to_owned(), ..row(1, 300.0, "b") }])];
         compare.refresh(Some(&own));
-        assert!(matches!(&compare.result, Some(Err(Refused(why))) if why.contains("no cell in common")));
+        assert!(
+            matches!(&compare.result, Some(Err(Refused(why))) if why.contains("no cell in common") && !why.contains("--"))
+        );
     }
 }

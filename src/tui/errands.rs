@@ -31,9 +31,7 @@ pub(crate) fn read(path: &Path) -> Result<Opened, String> {
     let opened = kind_of(&shown, &bytes).and_then(|kind| {
         Ok(match kind {
             TableKind::Cells => Opened::Cells(cells(name, parse_cells(&shown, &bytes)?)),
-            TableKind::Training => {
-                Opened::Training(Box::new(Course::of_log(name, parse_training(&shown, &bytes)?)))
-            }
+            TableKind::Training => Opened::Training(Box::new(Course::of_log(name, parse_training(&shown, &bytes)?))),
             TableKind::Quality => Opened::Quality(QualityFile::new(name, parse_quality(&shown, &bytes)?)),
         })
     });

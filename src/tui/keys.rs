@@ -305,7 +305,9 @@ mod tests {
         for (title, table) in OVER {
             let keys: Vec<_> = table.iter().flat_map(|b| b.keys).collect();
             assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "twice: {title}");
-            assert!(table.iter().all(|b| !b.label.is_empty() && !b.brief.is_empty() && !b.what.is_empty() && b.in_footer));
+            assert!(
+                table.iter().all(|b| !b.label.is_empty() && !b.brief.is_empty() && !b.what.is_empty() && b.in_footer)
+            );
             assert!(table.iter().any(|b| b.keys.contains(&PRESSED_ESC)), "esc leaves: {title}");
         }
     }

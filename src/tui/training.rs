@@ -258,12 +258,17 @@ impl App {
             match news {
                 News::Begun(Begun { name, is_perplexity, rows }) => {
                     let begun = self.now;
-                    self.trainings.show(Course { is_perplexity, begun, ..Course::of_log(name, TrainingTable { rows, is_truncated: false }) });
+                    self.trainings.show(Course {
+                        is_perplexity,
+                        begun,
+                        ..Course::of_log(name, TrainingTable { rows, is_truncated: false })
+                    });
                 }
                 News::Event(event) => self.trainings.on_event(event, self.now),
                 News::Line(text) => self.trainings.line(text),
                 News::Models(rows) => {
-                    self.quality = Some(QualityFile::new("this tradeoff".to_owned(), QualityTable { rows, is_truncated: false }));
+                    self.quality =
+                        Some(QualityFile::new("this tradeoff".to_owned(), QualityTable { rows, is_truncated: false }));
                 }
             }
         }

@@ -21,7 +21,12 @@ use super::{
     live_run::Begun,
     training::News,
 };
-use crate::{measure::without_peak, spec::CellId, sweep::Event, train::TrainEvent};
+use crate::{
+    measure::without_peak,
+    spec::CellId,
+    sweep::{Event, panic_message},
+    train::TrainEvent,
+};
 
 /// Rests are at least this far apart: at most four frames a second.
 const BETWEEN_RESTS: Duration = Duration::from_millis(250);
@@ -243,7 +248,10 @@ pub(crate) fn spawn<T: From<Told> + Send + 'static>(
         let ended = match result {
             Ok(Ok(ended)) => Ok(ended),
             Ok(Err(error)) => Err(described(&error)),
-            Err(_) => Err("the run broke off by a mistake of the program; its file holds what was done".to_owned()),
+            Err(panic) => {
+                let why = panic_message(panic.as_ref());
+                Err(format!("a mistake of the program: {why}; its file holds what was done"))
+            }
         };
         // Where the screen is gone there is nobody to tell.
         let _ = sender.send(Told::Ended(ended).into());

@@ -24,7 +24,7 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     entries.extend(of(false).map(|(label, what)| (Some(label), what.to_owned())));
     entries.push((
         Some("ctrl-c ctrl-c"),
-        "while a long visit is timed: end the run and leave; three times: at once".to_owned(),
+        "while a long sample is timed: end the run and leave; three times: at once".to_owned(),
     ));
     for (title, table) in OVER {
         entries.push(head(title));

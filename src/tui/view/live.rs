@@ -201,7 +201,8 @@ fn timing_text(app: &App) -> Option<String> {
 fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
     let width = usize::from(area.width);
     let Some(run) = &app.run else { return file_lines(app, width) };
-    let timing = timing_text(app).map(|text| (text + " · nothing moves meanwhile, keys wait", bold()));
+    let timing =
+        timing_text(app).map(|text| (text + " · nothing moves meanwhile, a key is heard at the next sample", bold()));
     let Some(last) = &run.last else {
         let first = ("checking the code against its formula, warming up…".to_owned(), dim());
         return std::iter::once(first).chain(timing).collect();

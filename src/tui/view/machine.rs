@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::parts::{bold, dim, left, lines, panel, split_bottom, split_right};
+use super::parts::{bold, dim, left, lines, panel, put, split_bottom, split_right, spread};
 use crate::{
     measure::{Build, Direction, Machine, MeasuredLimits},
     report::numbers::{bytes, three},
@@ -42,9 +42,10 @@ type Fact = (String, String);
 
 fn listed(facts: &[Fact], area: Rect, buffer: &mut Buffer) {
     let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    for (y, (name, value)) in (area.top()..area.bottom()).zip(facts.iter()) {
-        let x = super::parts::put(buffer, Rect::new(area.x, y, area.width, 1), &left(name, width), dim());
-        super::parts::put(buffer, Rect::new(x + 1, y, area.right().saturating_sub(x + 1), 1), value, bold());
+    let facts = facts.iter().flat_map(|fact| spread(fact, width, area.width));
+    for (y, (name, value)) in (area.top()..area.bottom()).zip(facts) {
+        let x = put(buffer, Rect::new(area.x, y, area.width, 1), &left(&name, width), dim());
+        put(buffer, Rect::new(x + 1, y, area.right().saturating_sub(x + 1), 1), &value, bold());
     }
 }
 

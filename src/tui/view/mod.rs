@@ -187,7 +187,7 @@ fn keys<'b>(app: &App, area: Rect, shown: impl Iterator<Item = &'b Binding>, buf
     for binding in shown {
         let rest = |x: u16| Rect::new(x, area.y, area.right().saturating_sub(x), 1);
         x = put(buffer, rest(x), binding.label, bold());
-        x = put(buffer, rest(x + 1), brief(app, binding), dim()) + 1;
+        x = put(buffer, rest(x + 1), brief(app, binding), dim()) + 2;
     }
 }
 
@@ -199,7 +199,11 @@ fn is_apt(app: &App, action: Action) -> bool {
         Action::NextSheet if app.shows_training => app.trainings.place().1 > 1,
         Action::NextBatch if app.shows_training && app.screen == Screen::Live => false,
         Action::Rerun | Action::MoreRounds => !app.is_busy() && app.run.is_some(),
-        Action::WriteCsv | Action::NextBatch | Action::NextSheet => !app.rows().is_empty(),
+        Action::WriteCsv => !app.rows().is_empty(),
+        Action::NextBatch => app.sheet().is_some_and(|sheet| sheet.batches.len() > 1),
+        Action::NextSheet => app.sheets.len() > 1,
+        Action::NextChart | Action::LogLinear if app.screen == Screen::Tradeoff => app.quality.is_some(),
+        Action::NextChart | Action::LogLinear => !app.rows().is_empty() || app.shows_training,
         Action::CloseFile => !app.compare.files.is_empty(),
         Action::Swap => app.run.is_none() && app.compare.files.len() > 1,
         Action::Turn => !app.trainings.is_empty() && !app.rows().is_empty(),
