@@ -160,13 +160,16 @@ impl App {
             self.notice = Some("the selected cell is done; r measures it again when the run is over".to_owned());
             return None;
         }
-        let cells: Vec<&Cell> = cells.iter().filter_map(|i| run.plan().cells().nth(*i)).collect();
-        let without = match cells.as_slice() {
+        let all: Vec<&Cell> = cells.iter().filter_map(|i| run.plan().cells().nth(*i)).collect();
+        let without = match all.as_slice() {
             [] => return None,
             [one] => one.label(),
             [first, .., last] => format!("{} to {}, which are measured in one", first.label(), last.label()),
         };
-        let ids = cells.iter().map(|cell| cell.id()).collect();
+        let ids = all.iter().map(|cell| cell.id()).collect();
+        if let Some(run) = &mut self.run {
+            run.left_out.extend(cells);
+        }
         self.notice = Some(format!("going on without {without}"));
         Some(Effect::Skip(ids))
     }

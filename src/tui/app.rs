@@ -153,6 +153,7 @@ impl App {
     pub(crate) fn without_row(&self, cell: usize) -> &'static str {
         match self.state(cell) {
             CellState::Running => "now",
+            _ if self.run.as_ref().is_some_and(|run| run.left_out.contains(&cell)) => "left out",
             _ if self.is_busy() => "waiting",
             _ => "not run",
         }

@@ -12,9 +12,12 @@ use super::{
     quality::QualityFile,
     training::Course,
 };
-use crate::store::{
-    CellsTable, Existing, Output, OutputError, TableKind, cells_csv, kind_of, parse_cells, parse_quality,
-    parse_training,
+use crate::{
+    report::plural,
+    store::{
+        CellsTable, Existing, Output, OutputError, TableKind, cells_csv, kind_of, parse_cells, parse_quality,
+        parse_training,
+    },
 };
 
 /// Entries of a folder that are listed at most.
@@ -86,7 +89,9 @@ pub(crate) fn write(app: &App, export: Export, path: &str, force: bool, size: Si
         Export::Csv => {
             let rows = app.rows_to_write();
             match cells_csv(&rows) {
-                Ok(bytes) => (bytes, format!("{} rows", rows.len())),
+                Ok(bytes) => {
+                    (bytes, format!("{}{}", plural(rows.len(), "row"), if app.is_busy() { " so far" } else { "" }))
+                }
                 Err(e) => return Message::Wrote(Err(e.to_string())),
             }
         }

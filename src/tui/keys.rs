@@ -157,9 +157,7 @@ table! {
     &[plain('s')], "s", Action::Start, "start", "start the run", &[Setup], true;
     &[key(KeyCode::Enter)], "enter", Action::Enter, "edit", "edit the field, or start on the last line", &[Setup], true;
     &[plain('x'), key(KeyCode::Delete), key(KeyCode::Backspace)], "x", Action::Clear, "as profile", "leave the field to the profile again", &[Setup], true;
-    &[plain(' ')], "space", Action::Pause, "pause", "pause after the visit in hand, or go on", &[Live, Grid], true;
     &[plain('n')], "n", Action::Skip, "skip", "go on without the cell in hand (Grid: without the selected one)", &[Live, Grid], true;
-    &[plain('k')], "k", Action::Cancel, "cancel", "end the run; what it has done is kept", &[Live, Grid], true;
     &[plain('f'), key(KeyCode::Enter)], "f", Action::OpenFile, "open file", "open a CSV file and lay it over", &[Compare, Tradeoff], true;
     &[plain('d')], "d", Action::Detail, "differences", "what differs around the cells, and whether that matters", &[Compare], true;
     &[key(KeyCode::Tab)], "tab", Action::NextChart, "next chart", "turn to the next chart", &[Live, Compare, Tradeoff], true;
@@ -180,6 +178,8 @@ table! {
     &[plain('x'), key(KeyCode::Delete)], "x", Action::CloseFile, "close file", "close the file that was laid over last", &[Compare], true;
     &[plain('m')], "m", Action::MeasureLimits, "measure", "measure what the machine can reach (some seconds, all cores)", &[Machine], true;
     &[plain('w')], "w", Action::WriteCsv, "write csv", "write the rows that are shown as CSV", &[Live, Grid, Compare], true;
+    &[plain(' ')], "space", Action::Pause, "pause", "pause after the visit in hand, or go on", &[], true;
+    &[plain('k')], "k", Action::Cancel, "cancel", "end the run; what it has done is kept", &[], true;
     &[plain('W')], "W", Action::WriteScreen, "screen to file", "write this screen as .svg or .txt", &[], false;
     &[plain('1')], "1", Action::Go(Setup), "setup", "Setup: what to run", &[], false;
     &[plain('2')], "2", Action::Go(Live), "live", "Live: charts and the cell in hand", &[], false;

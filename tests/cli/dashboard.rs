@@ -102,7 +102,7 @@ fn results_are_viewed_without_measuring() {
     let mut session = opened(dir.path(), &["view", "a.csv", "a.csv"], (120, 40));
     session.wait_for("a.csv");
     session.send("4");
-    session.wait_for("Here against a.csv");
+    session.wait_for("here against a.csv");
     // Nobody waits for this one, so that it goes on at once: the screen must come back.
     session.send("\x1a");
     session.send("3");

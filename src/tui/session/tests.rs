@@ -86,7 +86,7 @@ fn scene() {
     };
     let left = open(Arc::new(host), opening).expect("a terminal");
     assert!(!left.rows.is_empty() && !left.is_busy, "{left:?}");
-    assert!(left.failed.is_some_and(|why| why.contains("by a mistake of the program")));
+    assert!(left.failed.is_some_and(|why| why.contains("a mistake of the program")));
 }
 
 fn played(scene: &str, ended: &Path) -> terminal::Session {

@@ -20,7 +20,9 @@ pub(super) fn render(app: &App, dialog: &Dialog, area: Rect, buffer: &mut Buffer
     };
     let height = (title.len() as u16 + body + 3).min(area.height);
     let place = Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 3, width, height);
-    clear(buffer, place);
+    // With a blank on both sides, where the screen below would look like a part of it.
+    let beside = Rect::new(place.x.saturating_sub(1), place.y, place.width + 2, place.height);
+    clear(buffer, beside.intersection(area));
     let inner = panel(buffer, place, "");
     let row = |y: u16| Rect::new(inner.x + 1, inner.y + y, inner.width.saturating_sub(2), 1);
     for (y, line) in title.iter().enumerate() {

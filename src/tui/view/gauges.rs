@@ -35,7 +35,7 @@ pub(super) fn panel_lines(app: &App, width: usize) -> Vec<(String, Style)> {
     let freq = g.freq_hz.map(|hz| format!("{:.1} GHz", hz / 1e9));
     let temp = g.temp_c.map(|t| format!("{t:.0} °C"));
     let cost = app.run.as_ref().and_then(|r| r.begun().observer).map(|c| match c.interval {
-        Some((_, most)) => format!("watching costs a block {:.2} %, at most {most:.2} %", c.pct),
+        Some((least, most)) => format!("watching costs a block {:.2} % [{least:.2}, {most:.2}]", c.pct),
         None => format!("watching costs a block {:.2} %", c.pct),
     });
     let facts: Vec<String> = [freq, temp, cost].into_iter().flatten().collect();

@@ -17,7 +17,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     chart::{precision, times},
-    parts::{bold, dim, left, page, panel, put, reversed, right, short_len, split_bottom, split_right, spread},
+    parts::{self, bold, dim, left, page, panel, put, reversed, right, short_len, split_bottom, split_right, spread},
 };
 use crate::{
     report::numbers::{bytes, three, time},
@@ -231,10 +231,7 @@ fn details(app: &App, area: Rect, buffer: &mut Buffer) {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0).min(usize::from(inner.width) / 2);
     let facts: Vec<(String, String)> = facts.iter().flat_map(|fact| spread(fact, width, inner.width)).collect();
     let scroll = if app.grid.detail { usize::from(app.grid.scroll) } else { 0 }.min(facts.len().saturating_sub(1));
-    for (y, (name, value)) in (inner.top()..inner.bottom()).zip(facts.iter().skip(scroll)) {
-        let x = put(buffer, Rect::new(inner.x, y, inner.width, 1), &left(name, width), dim());
-        put(buffer, Rect::new(x + 1, y, inner.right().saturating_sub(x + 1), 1), value, Style::new());
-    }
+    parts::facts(buffer, inner, width, &facts[scroll..], Style::new());
     if facts.len() > scroll + usize::from(inner.height) && inner.height > 0 {
         let more = if app.grid.detail { " pgdn: more " } else { " enter, then pgdn: more " };
         let width = more.len() as u16;

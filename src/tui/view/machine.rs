@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::parts::{bold, dim, left, lines, panel, put, split_bottom, split_right, spread};
+use super::parts::{self, bold, left, lines, panel, split_bottom, split_right, spread};
 use crate::{
     measure::{Build, Direction, Machine, MeasuredLimits},
     report::numbers::{bytes, three},
@@ -26,7 +26,7 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
             } else {
                 "m measures it: memory streams of every cache level, multiply-adds, sgemm; some seconds on all cores"
             };
-            let texts = super::parts::wrapped(text, usize::from(inner.width)).into_iter().map(|l| (l, Style::new()));
+            let texts = parts::wrapped(text, usize::from(inner.width)).into_iter().map(|l| (l, Style::new()));
             lines(buffer, inner, texts);
         }
     }
@@ -42,11 +42,8 @@ type Fact = (String, String);
 
 fn listed(facts: &[Fact], area: Rect, buffer: &mut Buffer) {
     let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let facts = facts.iter().flat_map(|fact| spread(fact, width, area.width));
-    for (y, (name, value)) in (area.top()..area.bottom()).zip(facts) {
-        let x = put(buffer, Rect::new(area.x, y, area.width, 1), &left(&name, width), dim());
-        put(buffer, Rect::new(x + 1, y, area.right().saturating_sub(x + 1), 1), &value, bold());
-    }
+    let facts: Vec<Fact> = facts.iter().flat_map(|fact| spread(fact, width, area.width)).collect();
+    parts::facts(buffer, area, width, &facts, bold());
 }
 
 fn fact(name: &str, value: Option<impl ToString>) -> Option<Fact> {

@@ -26,7 +26,8 @@ use super::{
     keys::{Action, Binding, Screen, TABLE},
     plot::centred,
 };
-use parts::{bold, dim, put, short_span};
+use crate::report::plural;
+use parts::{bold, clear, dim, folded, put, short_span};
 
 /// Below this there is no room for anything but a word about it.
 pub(crate) const LEAST: (u16, u16) = (60, 20);
@@ -90,8 +91,9 @@ fn subject(app: &App) -> String {
     match (&app.run, app.compare.files.first()) {
         (Some(run), _) => {
             let first = run.plan().cells().next();
-            let of = first
-                .map_or_else(String::new, |c| format!("{} · {} threads · seed {}", c.device_kind, c.n_threads, c.seed));
+            let of = first.map_or_else(String::new, |c| {
+                format!("{} · {} · seed {}", c.device_kind, plural(c.n_threads, "thread"), c.seed)
+            });
             format!("{} · {of} · {}", app.order.choices.profile, app.facts.machine.cpu_info)
         }
         (None, Some(file)) => {
@@ -157,8 +159,7 @@ fn tabs(app: &App, area: Rect, buffer: &mut Buffer) {
 /// What was told last, or the keys of this screen.
 fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
     if let Some(notice) = &app.notice {
-        let style = Style::new().add_modifier(Modifier::REVERSED);
-        put(buffer, area, &format!(" {notice} "), style);
+        told(notice, area, buffer);
         return;
     }
     if let Some(over) = app.keys_over() {
@@ -179,6 +180,23 @@ fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
         fits
     });
     keys(app, area, fitting.chain(general), buffer);
+}
+
+/// Lines that what was told takes at most.
+const MOST_TOLD: usize = 5;
+
+/// What was told last, in the last line and as many above it as it takes.
+fn told(notice: &str, area: Rect, buffer: &mut Buffer) {
+    let style = Style::new().add_modifier(Modifier::REVERSED);
+    let lines = folded(notice, usize::from(area.width.saturating_sub(2)));
+    let n = lines.len().min(MOST_TOLD) as u16;
+    let place = Rect::new(area.x, area.y + 1 - n.min(area.y), area.width, n);
+    if n > 1 {
+        clear(buffer, place);
+    }
+    for (y, line) in (place.top()..place.bottom()).zip(lines) {
+        put(buffer, Rect::new(area.x, y, area.width, 1), &format!(" {line} "), style);
+    }
 }
 
 /// Keys and what each does, beside each other.

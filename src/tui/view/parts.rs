@@ -150,7 +150,7 @@ pub(super) fn folded(text: &str, width: usize) -> Vec<String> {
 /// Lines that one value takes at most.
 const MOST_LINES: usize = 8;
 
-/// A name and its value in as many lines as that takes beside the name's columns, the name before the first.
+/// A name and its value in as many lines as that takes beside the names' columns; a name that is wider has a line of its own.
 pub(super) fn spread((name, value): &(String, String), names: usize, width: u16) -> Vec<(String, String)> {
     let room = usize::from(width).saturating_sub(names + 1).max(1);
     let mut lines = folded(value, room);
@@ -160,7 +160,24 @@ pub(super) fn spread((name, value): &(String, String), names: usize, width: u16)
             *last = cut(&format!("{last}…"), room);
         }
     }
-    lines.into_iter().enumerate().map(|(i, line)| (if i == 0 { name.clone() } else { String::new() }, line)).collect()
+    let mut out: Vec<(String, String)> = lines.into_iter().map(|line| (String::new(), line)).collect();
+    if name.width() > names {
+        out.insert(0, (cut(name, usize::from(width)), String::new()));
+    } else if let Some(first) = out.first_mut() {
+        first.0.clone_from(name);
+    }
+    out
+}
+
+/// Names and values below each other, from the top.
+pub(super) fn facts(buffer: &mut Buffer, area: Rect, names: usize, facts: &[(String, String)], style: Style) {
+    for (y, (name, value)) in (area.top()..area.bottom()).zip(facts) {
+        let row = Rect::new(area.x, y, area.width, 1);
+        let x = put(buffer, row, &format!("{name}{}", " ".repeat(names.saturating_sub(name.width()))), dim());
+        if !value.is_empty() {
+            put(buffer, Rect::new(x + 1, y, area.right().saturating_sub(x + 1), 1), value, style);
+        }
+    }
 }
 
 /// A bar of that many columns, filled to a share.

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::parts::{bold, dim, lines, page, panel, put, reversed, short_span, split_bottom, split_right, wrapped};
 use crate::{
-    report::numbers::bytes,
+    report::{numbers::bytes, plural},
     tui::{
         app::App,
         host::Outlook,
@@ -107,7 +107,7 @@ fn described(outlook: &Outlook, width: usize) -> Vec<(String, Style)> {
     let mut out: Vec<(String, Style)> =
         wrapped(&outlook.description, width).into_iter().map(|line| (line, dim())).collect();
     out.push((String::new(), plain));
-    out.push((format!("{cells} cells in {groups} groups"), bold()));
+    out.push((format!("{} in {}", plural(cells, "cell"), plural(groups, "group")), bold()));
     out.push((format!("about {}", short_span(outlook.time)), bold()));
     if let Some(most) = most {
         out.push((format!("at most {} of {} memory", bytes(most), bytes(outlook.memory_budget)), plain));
