@@ -12,10 +12,7 @@ use crate::{
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     let (record, side) = split_right(area, area.width / 2);
     let inner = panel(buffer, record, "Machine and build");
-    let mut facts = machine(&app.facts.machine);
-    facts.push((String::new(), String::new()));
-    facts.extend(build(&app.facts.build));
-    listed(&facts, inner, buffer);
+    listed(&[machine(&app.facts.machine), build(&app.facts.build)].concat(), inner, buffer);
     let (limits, devices) = split_bottom(side, (app.facts.devices.len() as u16 + 2).min(side.height / 3));
     let inner = panel(buffer, limits, "What it can reach");
     match &app.limits {
@@ -72,10 +69,10 @@ fn machine(m: &Machine) -> Vec<Fact> {
 }
 
 fn build(b: &Build) -> Vec<Fact> {
+    let changed = if b.build_dirty == Some(true) { ", changed since" } else { "" };
     [
         fact("t2r", Some(&b.build_version)),
-        fact("commit", b.build_commit.as_ref()),
-        fact("changed since", b.build_dirty.map(|d| if d { "yes" } else { "no" })),
+        fact("commit", b.build_commit.as_ref().map(|commit| format!("{commit}{changed}"))),
         fact("profile", b.build_profile.as_ref()),
         fact("features", Some(&b.build_features)),
         fact("compiler", b.rustc_version.as_ref()),
