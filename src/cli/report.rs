@@ -15,7 +15,7 @@ use crate::{
     report::{CellsFrom, Material, QualityFrom, TrainingFrom, render_page, sections, standalone},
     store::{
         CellsTable, Existing, Found, Output, OutputError, ReadError, Row, TableKind, gather, kind_of, parse_quality,
-        parse_rows, parse_training, read_bytes,
+        parse_rows, parse_training, read_bytes, write_whole,
     },
 };
 
@@ -142,11 +142,13 @@ fn drawn(material: &Material) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 fn write(target: &str, existing: Existing, text: &str) -> anyhow::Result<()> {
-    let opened = Output::open(target, existing).map_err(|error| match error {
+    if target == "-" {
+        return Ok(Output::open(target, existing)?.write_now(text.as_bytes())?);
+    }
+    write_whole(target, existing, text.as_bytes()).map_err(|error| match error {
         OutputError::Exists { path } => anyhow::anyhow!("{path} exists; give another name, or --force to overwrite it"),
         error => error.into(),
-    });
-    Ok(opened?.write_now(text.as_bytes())?)
+    })
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     report::plural,
     store::{
-        CellsTable, Existing, Output, OutputError, TableKind, cells_csv, kind_of, parse_cells, parse_quality,
-        parse_training,
+        CellsTable, Existing, OutputError, TableKind, cells_csv, kind_of, parse_cells, parse_quality, parse_training,
+        write_whole,
     },
 };
 
@@ -105,11 +105,8 @@ pub(crate) fn write(app: &App, export: Export, path: &str, force: bool, size: Si
     if path == "-" {
         return Message::Wrote(Err("stdout is this screen; give a file".to_owned()));
     }
-    match Output::open(path, if force { Existing::Overwrite } else { Existing::Refuse }) {
-        Ok(mut output) => Message::Wrote(match output.write_now(&bytes) {
-            Ok(()) => Ok(format!("wrote {what} to {path}")),
-            Err(e) => Err(e.to_string()),
-        }),
+    match write_whole(path, if force { Existing::Overwrite } else { Existing::Refuse }, &bytes) {
+        Ok(()) => Message::Wrote(Ok(format!("wrote {what} to {path}"))),
         Err(OutputError::Exists { .. }) => Message::Exists(export, path.to_owned()),
         Err(e) => Message::Wrote(Err(e.to_string())),
     }
