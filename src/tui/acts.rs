@@ -46,13 +46,12 @@ impl App {
     }
 
     fn act_on_screen(&mut self, action: Action) -> Option<Effect> {
-        match (self.screen, action) {
-            (Screen::Tradeoff, Action::NextChart) => {
-                self.quality_at += 1;
-                return None;
-            }
-            (Screen::Live, _) if self.shows_training && self.trainings.act(action) => return None,
-            _ => {}
+        if self.screen == Screen::Live && self.shows_training && self.trainings.act(action) {
+            return None;
+        }
+        if self.screen == Screen::Tradeoff && action != Action::LogLinear {
+            self.tradeoff.act(action);
+            return None;
         }
         let there_is_one = match action {
             Action::NextBatch | Action::PreviousBatch => {

@@ -16,7 +16,7 @@ use super::{
     host::{Choices, Ended, Facts, Order},
     keys::{Action, Binding, FILES, Screen, action},
     live_run::{Begun, CellState, LiveRun},
-    quality::QualityFile,
+    quality::Tradeoff,
     selection::{Charts, Selection},
     setup::{Editing, FIELDS, Setup},
     theme::Theme,
@@ -59,9 +59,7 @@ pub struct App {
     pub(crate) shows_training: bool,
     /// Whether what goes is a training.
     pub(crate) trains: bool,
-    pub(crate) quality: Option<QualityFile>,
-    /// Which of the charts of quality is turned to.
-    pub(crate) quality_at: usize,
+    pub(crate) tradeoff: Tradeoff,
     pub(crate) limits: Option<MeasuredLimits>,
     pub(crate) measuring_limits: bool,
     /// Whether leaving was asked for while a run goes.
@@ -99,8 +97,7 @@ impl App {
             trainings: Trainings::default(),
             shows_training: false,
             trains: false,
-            quality: None,
-            quality_at: 0,
+            tradeoff: Tradeoff::default(),
             limits: None,
             measuring_limits: false,
             leaving: false,
@@ -368,7 +365,9 @@ impl App {
                     text.push_str(&format!(", {} not ok", o.cells_not_ok));
                 }
                 ended.warnings.iter().for_each(|w| text.push_str(&format!("; {w}")));
-                self.notice = Some(text + " · w writes the CSV, 3 Grid, 4 Compare");
+                // Who leaves has no more keys to press.
+                let next = if self.leaving { "" } else { " · w writes the CSV, 3 Grid, 4 Compare" };
+                self.notice = Some(text + next);
             }
             Err(why) => {
                 self.notice = Some(format!("the run {}: {why}", if had_begun { "broke off" } else { "did not begin" }));

@@ -50,7 +50,7 @@ impl App {
                 Ok(Opened::Quality(file)) => {
                     let cut = if file.is_truncated { CUT } else { "" };
                     self.notice = Some(format!("{}: {} models{cut}", file.name, file.models()));
-                    self.quality = Some(file);
+                    self.tradeoff.show(file);
                     self.screen = Screen::Tradeoff;
                 }
                 Err(error) => {

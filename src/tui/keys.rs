@@ -157,12 +157,14 @@ table! {
     &[plain('s')], "s", Action::Start, "start", "start the run", &[Setup], true;
     &[key(KeyCode::Enter)], "enter", Action::Enter, "edit", "edit the field, or start on the last line", &[Setup], true;
     &[plain('x'), key(KeyCode::Delete), key(KeyCode::Backspace)], "x", Action::Clear, "as profile", "leave the field to the profile again", &[Setup], true;
-    &[plain('n')], "n", Action::Skip, "skip", "go on without the cell in hand (Grid: without the selected one)", &[Live, Grid], true;
+    &[plain('n')], "n", Action::Skip, "skip", "go on without the cell in hand; in Grid the selected one", &[Live, Grid], true;
     &[plain('f'), key(KeyCode::Enter)], "f", Action::OpenFile, "open file", "open a CSV file and lay it over", &[Compare, Tradeoff], true;
     &[plain('d')], "d", Action::Detail, "differences", "what differs around the cells, and whether that matters", &[Compare], true;
     &[key(KeyCode::Tab)], "tab", Action::NextChart, "next chart", "turn to the next chart", &[Live, Compare, Tradeoff], true;
     &[plain('b')], "b", Action::NextBatch, "batch", "next batch size", CHARTS, true;
     &[plain('B')], "B", Action::PreviousBatch, "batch back", "previous batch size", CHARTS, false;
+    &[plain('b')], "b", Action::NextBatch, "context", "next length of context", &[Tradeoff], true;
+    &[plain('B')], "B", Action::PreviousBatch, "context back", "previous length of context", &[Tradeoff], false;
     &[plain(']')], "]", Action::NextSheet, "workload", "next workload or shape, or training", CHARTS, true;
     &[plain('[')], "[", Action::PreviousSheet, "workload back", "previous workload or shape, or training", CHARTS, false;
     &[plain('l')], "l", Action::LogLinear, "log/linear", "logarithmic or linear y axis", &[Live, Compare, Tradeoff], true;
@@ -174,7 +176,7 @@ table! {
     &[plain('/')], "/", Action::Filter, "filter", "show only rows that hold these words", &[Grid], true;
     &[plain('r')], "r", Action::Rerun, "rerun", "measure the selected cell and its softmax twin once more", &[Grid], true;
     &[plain('m')], "m", Action::MoreRounds, "more rounds", "the same with twice the rounds", &[Grid], false;
-    &[plain('s')], "s", Action::Swap, "swap", "exchange the file at hand and the other: Live and Grid show the one at hand", &[Compare], true;
+    &[plain('s')], "s", Action::Swap, "swap", "the other file is at hand then, which Live and Grid show", &[Compare], true;
     &[plain('x'), key(KeyCode::Delete)], "x", Action::CloseFile, "close file", "close the file that was laid over last", &[Compare], true;
     &[plain('m')], "m", Action::MeasureLimits, "measure", "measure what the machine can reach (some seconds, all cores)", &[Machine], true;
     &[plain('w')], "w", Action::WriteCsv, "write csv", "write the rows that are shown as CSV", &[Live, Grid, Compare], true;

@@ -267,8 +267,8 @@ impl App {
                 News::Event(event) => self.trainings.on_event(event, self.now),
                 News::Line(text) => self.trainings.line(text),
                 News::Models(rows) => {
-                    self.quality =
-                        Some(QualityFile::new("this tradeoff".to_owned(), QualityTable { rows, is_truncated: false }));
+                    let table = QualityTable { rows, is_truncated: false };
+                    self.tradeoff.show(QualityFile::new("this tradeoff".to_owned(), table));
                 }
             }
         }
