@@ -240,7 +240,7 @@ impl Plot<'_> {
         let rows = f64::from(parts.field.height - 1);
         let mut names: Vec<(u16, &PlotLine)> = Vec::new();
         for line in self.lines {
-            if line.label.is_empty() {
+            if line.label.is_empty() && line.note.is_empty() {
                 continue;
             }
             let last = line.points.iter().rev().find_map(|p| x.place(p.x).and(y.place(p.y)));
