@@ -15,8 +15,8 @@ use crate::{
     spec::{Activation, Norm, Positions, VariantSpec},
 };
 
-/// What every intermediate result is moved by to see what becomes of it: the rounding of f32.
-const DISTURBANCE: f64 = f32::EPSILON as f64;
+/// What every intermediate result is moved by to see what becomes of it: as far as f32 rounds at most.
+const DISTURBANCE: f64 = f32::EPSILON as f64 / 2.0;
 
 /// Logits and how well they are determined.
 #[derive(Debug, Clone)]
@@ -24,11 +24,12 @@ pub struct Reference {
     /// (b, n, vocab).
     pub logits: Vec<f64>,
     /// How much errors are amplified on the way: the largest condition of any attention row of any layer or, where it is
-    /// more, what the logits move by, relative to the largest of them, when every number of every intermediate result moves
-    /// by ±ε of the largest of its vector, over ε. A step of f32 arithmetic is off by a few ε of its vector, so that, to first
-    /// order, the errors of a whole model are so many times a few ε: through all layers, each of which passes on what it got
-    /// times its own amplification. That of a layer alone would not do. A relu leaves of numbers near zero what is nearly all
-    /// error, and a denominator made of such features passes it on whole.
+    /// more, what the logits move by, relative to the largest of them and over ε, when every number of every intermediate
+    /// result moves by ±ε/2 of its vector's root mean square. A step of f32 arithmetic is off by that or a few times as much,
+    /// so that, to first order, the errors of a whole model are a few ε times this: through all layers, each of which passes on
+    /// what it got times its own amplification. The conditions of rows alone would not do: they take queries and keys as
+    /// exact, but a relu leaves of numbers near zero what is nearly all error, and a denominator made of such features
+    /// passes it on whole.
     pub condition: f64,
 }
 
@@ -133,16 +134,17 @@ fn evaluate(
     let moved = model.logits(ids, batch, sources)?;
     let largest = logits.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
     let by = logits.iter().zip(&moved).fold(0.0, |m: f64, (x, moved)| m.max((x - moved).abs()));
-    Ok(Reference { logits, condition: of_rows.max(by / (DISTURBANCE * largest)) })
+    Ok(Reference { logits, condition: of_rows.max(by / (f64::from(f32::EPSILON) * largest)) })
 }
 
-/// Moves every number by ± a part of the largest of its vector of `width`; the signs look random and depend on the numbers.
+/// Moves every number by ± a part of the root mean square of its vector of `width`; the signs look random and depend on the
+/// numbers.
 fn disturb(rows: &mut [f64], width: usize, part: f64) {
     if part == 0.0 {
         return;
     }
     for row in rows.chunks_mut(width.max(1)) {
-        let by = part * row.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let by = part * (row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64).sqrt();
         for x in row {
             // The multiplier of SplitMix64, whose upper bits depend on all lower ones.
             let mixed = (x.to_bits() ^ (x.to_bits() >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
