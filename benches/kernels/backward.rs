@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, hint::black_box};
 
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor, Var};
 use t2r::{
     attention::{Attention, Heads, Mask, Qkv, ResolveRequest, SoftmaxAttention, build, resolve},
     kernels::{
@@ -35,6 +35,37 @@ pub(crate) fn run(runs: &dyn Fn(&str) -> bool) {
             linear_case(&case, m, n, batch);
         }
     }
+    for n in [512, 2048] {
+        let case = format!("hybrid backward w=64 m=32 n={n} batch=1");
+        if runs(&case) {
+            hybrid_case(&case, (64, 32), n);
+        }
+    }
+}
+
+/// A layer of that variant.
+fn layer(spec: &VariantSpec, m: usize) -> Box<dyn Attention> {
+    let request = ResolveRequest { head_dim: D_HEAD, feature_dim: Some(m), can_merge: true, causal: true };
+    let mut params = Params::frozen(&Device::Cpu, candle_core::DType::F32, 1);
+    build(&resolve(spec, request).unwrap(), heads(), &mut params, "bench").unwrap()
+}
+
+/// A layer of a window and a map as a whole, map included.
+fn hybrid_case(case: &str, (window, m): (usize, usize), n: usize) {
+    let simd = Simd::detect();
+    let made = || layer(&format!("window+t2r:{window}").parse().unwrap(), m);
+    let tensor = || Tensor::from_vec(numbers(HEADS * n * D_HEAD), (1, HEADS, n, D_HEAD), &Device::Cpu).unwrap();
+    let qkv = Qkv { q: tensor(), k: tensor(), v: tensor(), gate: None };
+    let of_forward = made();
+    let forward = || _ = black_box(of_forward.forward_by(&qkv, &Mask::Causal, Kernels::Fused(simd)).unwrap());
+    let contenders = vec![
+        through("fused, forward and backward", made(), (1, n, D_HEAD), Kernels::Fused(simd)),
+        // Seven products with w keys, and with m features each of both maps beside.
+        sgemm(14 * (window + m) * D_HEAD * n * HEADS),
+        Contender::call("fused forward", forward),
+        through("candle, forward and backward", made(), (1, n, D_HEAD), Kernels::Plain),
+    ];
+    race(case, contenders);
 }
 
 fn sgemm<'a>(operations: usize) -> Contender<'a> {
@@ -85,7 +116,7 @@ fn softmax_case(case: &str, n: usize) {
         for_each_part(HEADS, n * HEADS * one, buffers, |i, [dq, dk, dv, scratch]| {
             let at = i * one..(i + 1) * one;
             let (q, keys, values) = (&q[at.clone()], &k[at.clone()], &v[at.clone()]);
-            let of = softmax::Sequence { q, keys, values, grad: &grad[at.clone()] };
+            let of = softmax::Sequence { q, keys, values, grad: &grad[at.clone()], log_totals: &[] };
             let into = softmax::Gradients { q: dq, keys: dk, values: dv };
             if fused {
                 let kept = (&out[at], &stats[i * n * 2..][..n * 2]);
@@ -128,7 +159,7 @@ fn linear_case(case: &str, m: usize, n: usize, batch: usize) {
                 grad: &grad[of_v.clone()],
                 log_decay: None,
                 causal: true,
-                normalizer: Normalizer::ClampMin(1e-2),
+                denominators: Normalizer::ClampMin(1e-2).into(),
             };
             let into = linear::Gradients { phi_q: dq, phi_k: dk, v: dv, log_decay: &mut [] };
             if fused {
@@ -139,16 +170,11 @@ fn linear_case(case: &str, m: usize, n: usize, batch: usize) {
         });
     };
     let spec = VariantSpec { name: "t2r".to_owned(), params: vec![("merged".to_owned(), "true".to_owned())] };
-    let request = ResolveRequest { head_dim: D_HEAD, feature_dim: Some(m), can_merge: true, causal: true };
-    let layer = || {
-        let mut params = Params::frozen(&Device::Cpu, candle_core::DType::F32, 1);
-        build(&resolve(&spec, request).unwrap(), heads(), &mut params, "bench").unwrap()
-    };
     let mut contenders = vec![
         Contender::call("fused", || backward(true)),
         sgemm(10 * m * D_HEAD * n * parts),
-        through("fused, forward and backward", layer(), (batch, n, m), Kernels::Fused(simd)),
-        through("candle, forward and backward", layer(), (batch, n, m), Kernels::Plain),
+        through("fused, forward and backward", layer(&spec, m), (batch, n, m), Kernels::Fused(simd)),
+        through("candle, forward and backward", layer(&spec, m), (batch, n, m), Kernels::Plain),
     ];
     if n <= 256 {
         contenders.push(Contender::call("plain", || backward(false)));

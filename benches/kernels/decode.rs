@@ -4,13 +4,15 @@ use std::{cell::RefCell, hint::black_box};
 
 use candle_core::{D, Device, Tensor};
 use t2r::{
+    attention::{Heads, ResolveRequest, Token, build, resolve},
     kernels::{
-        Simd, dense, features as plain_features, for_each_part, for_each_run,
+        Kernels, Simd, dense, features as plain_features, for_each_part, for_each_run,
         fused::{self, linear_steps::Tokens},
         linear::{self, Normalizer},
         softmax,
     },
     measure::{Direction, stream_gb_per_s},
+    params::Params,
 };
 
 use crate::{
@@ -32,6 +34,12 @@ pub(crate) fn run(runs: &dyn Fn(&str) -> bool, threads: usize) {
         let case = format!("softmax step t={t} batch={batch} group={group}");
         if runs(&case) {
             softmax_step(&case, t, batch, group, threads);
+        }
+    }
+    for batch in [1, 16] {
+        let case = format!("hybrid step w=64 m=32 batch={batch}");
+        if runs(&case) {
+            hybrid_step(&case, batch, threads);
         }
     }
     for (rows, n_in, n_out) in [(1, 512, 2048), (1, 512, 32_000), (4, 512, 32_000), (16, 512, 32_000)] {
@@ -127,7 +135,7 @@ fn softmax_step(case: &str, t: usize, batch: usize, group: usize, threads: usize
             let q = &q[i * group * D_HEAD..][..group * D_HEAD];
             let (keys, values) = (&keys[i * t * D_HEAD..][..t * D_HEAD], &values[i * t * D_HEAD..][..t * D_HEAD]);
             if fused {
-                fused::softmax_step::step(simd, group, q, keys, values, out);
+                fused::softmax_step::step(simd, group, q, keys, values, &mut [], out);
             } else {
                 for (q, out) in q.chunks(D_HEAD).zip(out.chunks_mut(D_HEAD)) {
                     softmax::step(q, keys, values, out);
@@ -149,6 +157,34 @@ fn softmax_step(case: &str, t: usize, batch: usize, group: usize, threads: usize
             stream(8 * parts * t * D_HEAD, 1, Direction::Read, threads),
             Contender::call("plain", || step(false)),
             Contender::call("candle", || _ = black_box(candle().unwrap())),
+        ],
+    );
+}
+
+/// A step of a layer of a window and a map as a whole, map included, at a depth beyond the window.
+fn hybrid_step(case: &str, batch: usize, threads: usize) {
+    let heads = Heads { n_heads: HEADS, n_kv_heads: HEADS, head_dim: D_HEAD };
+    let request = ResolveRequest { head_dim: D_HEAD, feature_dim: Some(32), can_merge: false, causal: true };
+    let resolved = resolve(&"window+t2r:64".parse().unwrap(), request).unwrap();
+    let mut params = Params::frozen(&Device::Cpu, candle_core::DType::F32, 1);
+    let layer = build(&resolved, heads, &mut params, "bench").unwrap();
+    let x = numbers(3 * batch * HEADS * D_HEAD);
+    let (q, rest) = x.split_at(batch * HEADS * D_HEAD);
+    let (k, v) = rest.split_at(batch * HEADS * D_HEAD);
+    let step = |kernels: Kernels| {
+        let stepper = layer.stepper_by(kernels).unwrap();
+        let mut state = stepper.state(batch, 4096);
+        state.fill(1000, &x[..1000]);
+        let (mut scratch, mut out) = (vec![0.0; stepper.scratch_len(batch)], vec![0.0; q.len()]);
+        move || stepper.step(Token { q, k, v, gate: &[] }, &mut state, &mut scratch, &mut out).unwrap()
+    };
+    let bytes = 4 * batch * HEADS * (2 * 64 * D_HEAD + 32 * (D_HEAD + 1));
+    race(
+        case,
+        vec![
+            Contender::call("fused", step(Kernels::Fused(Simd::detect()))),
+            stream(bytes, 1, Direction::Read, threads),
+            Contender::call("plain", step(Kernels::Plain)),
         ],
     );
 }

@@ -96,7 +96,7 @@ pub fn is_hybrid(spec: &VariantSpec) -> bool {
 #[must_use]
 pub fn has_fused_form(spec: &VariantSpec) -> bool {
     match map_of(&spec.name) {
-        Some(entry) => entry.fused && !is_hybrid(spec),
+        Some(entry) => entry.fused,
         None => true,
     }
 }

@@ -1,17 +1,19 @@
 //! A window of softmax and a feature map for all that came before it, under one denominator (as LoLCATs; Zhang et al.
 //! 2024, arXiv 2410.10254).
 
+mod step;
+mod whole;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
+use self::step::HybridStepper;
 use super::{
-    Attention, Heads, KvCache, Mask, Qkv, Recurrent, Sizes, SoftmaxAttention, State, StepError, StepResult, Stepper,
-    TensorState, Token,
-    feature_map::{At, FeatureMap, Rows, Side, SliceMap, to_slice},
-    linear::{self, Sums, causal_sums, query_features, raise, values_and_ones, within},
-    oracle::Weights,
+    Attention, Heads, Mask, Qkv, Sizes, SoftmaxAttention, StepError, Stepper, TensorState,
+    feature_map::{FeatureMap, Rows, Side, to_slice},
+    linear::{self, Sums, causal_sums, query_features, values_and_ones, within},
     pace::{NOTHING, Pace},
 };
-use crate::kernels::{self, Kernels, for_each_part, linear::Normalizer};
+use crate::kernels::{Kernels, linear::Normalizer};
 
 /// `out_i = (Σ_{j in window} a_ij v_j + γ Σ_{j before} φ(q_i)·φ(k_j) v_j) / (Σ_{j in window} a_ij + γ Σ_{j before}
 /// φ(q_i)·φ(k_j))`, a_ij = exp(q_i·k_j/√d − c_i), c_i the window's largest score, γ > 0 learned per query head, as its
@@ -31,6 +33,13 @@ fn normalizer(map: Normalizer) -> Normalizer {
         Normalizer::SignedClamp(_) => map,
         Normalizer::AddEpsilon(_) | Normalizer::ClampMin(_) => Normalizer::ClampMin(1e-30),
     }
+}
+
+/// The last tokens of (b, h_kv, M, ·), no more than the window holds.
+fn last(all: &Tensor, window: usize) -> Result<Tensor> {
+    let len = all.dim(2)?;
+    let keep = len.min(window);
+    all.narrow(2, len - keep, keep)?.contiguous()
 }
 
 impl HybridAttention {
@@ -124,11 +133,23 @@ impl Attention for HybridAttention {
         let both = (near + far_sums.broadcast_mul(&gamma)?)?;
         let out = linear::normalize(&both, normalizer(self.map.normalizer()))?;
         *seen += s.n;
-        let keep = (*seen).min(*window);
-        let last = |t: &Tensor| t.narrow(2, held + s.n - keep, keep)?.contiguous();
-        (*keys, *values) = (last(&all_keys)?, last(&all_values)?);
+        (*keys, *values) = (last(&all_keys, *window)?, last(&all_values, *window)?);
         (*sums, *level) = (far.after.sums, far.after.level);
         out.reshape(shape)?.to_dtype(qkv.v.dtype())
+    }
+
+    fn forward_by(&self, qkv: &Qkv, mask: &Mask, kernels: Kernels) -> Result<Tensor> {
+        match (kernels, mask) {
+            (Kernels::Fused(simd), Mask::Causal) => self.fused_forward(qkv, simd),
+            _ => self.forward(qkv, mask),
+        }
+    }
+
+    fn extend_by(&self, qkv: &Qkv, state: &mut TensorState, kernels: Kernels) -> Result<Tensor> {
+        match kernels {
+            Kernels::Fused(simd) => self.fused_extend(qkv, state, simd),
+            Kernels::Plain => self.extend(qkv, state),
+        }
     }
 
     fn tensor_state(&self, batch: usize, _capacity: usize, dtype: DType, device: &Device) -> Result<TensorState> {
@@ -137,6 +158,7 @@ impl Attention for HybridAttention {
 
     fn stepper_by(&self, kernels: Kernels) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(HybridStepper {
+            kernels,
             heads: self.heads,
             softmax: SoftmaxAttention::window_of_hybrid(self.heads, self.window),
             feature_dim: self.map.feature_dim(),
@@ -153,97 +175,5 @@ impl Attention for HybridAttention {
         let mut all = self.map.parameters();
         all.push(("log_gamma", self.log_gamma.clone()));
         all
-    }
-}
-
-struct HybridStepper {
-    heads: Heads,
-    softmax: SoftmaxAttention,
-    window: usize,
-    feature_dim: usize,
-    normalizer: Normalizer,
-    max_len: Option<usize>,
-    scaled: bool,
-    gamma: Vec<f32>,
-    map: Box<dyn SliceMap>,
-}
-
-impl Stepper for HybridStepper {
-    fn state(&self, batch: usize, capacity: usize) -> State {
-        let Heads { n_kv_heads, head_dim, .. } = self.heads;
-        let (capacity, rolling) = self.softmax.room(capacity);
-        State::Hybrid {
-            window: KvCache::new(batch * n_kv_heads, capacity, head_dim, head_dim, rolling),
-            past: Recurrent::new(batch * n_kv_heads, self.feature_dim, head_dim, self.scaled),
-        }
-    }
-
-    fn scratch_len(&self, batch: usize) -> usize {
-        batch * self.heads.n_kv_heads * (self.feature_dim + self.heads.head_dim)
-    }
-
-    fn step(&self, token: Token<'_>, state: &mut State, scratch: &mut [f32], out: &mut [f32]) -> StepResult {
-        let State::Hybrid { window, past } = state else { return Err(StepError::WrongState) };
-        let (group, m, d) = (self.heads.group(), self.feature_dim, self.heads.head_dim);
-        let (capacity, position) = (window.capacity(), past.position);
-        if let Some(max_len) = self.max_len.filter(|max_len| position >= *max_len) {
-            return Err(StepError::BeyondMaxLen { position, max_len });
-        }
-        let slot = window.next_slot().ok_or(StepError::CacheFull { capacity })?;
-        window.advance();
-        past.position += 1;
-        let (held, parts) = (window.len(), past.parts());
-        let (keys, values) = window.buffers();
-        let work = 2 * parts * (group * held * d + (1 + group) * m * d);
-        for_each_part(
-            parts,
-            work,
-            [keys, values, past.sums(), scratch, out],
-            |i, [keys, values, sums, scratch, out]| {
-                let at = |side, position| At { head: i % self.heads.n_kv_heads, side, position };
-                let (phi, far) = scratch.split_at_mut(m);
-                let (s, rest) = sums.split_at_mut(m * d);
-                let (z, level) = rest.split_at_mut(m);
-                let (key, value) = (&mut keys[slot * d..][..d], &mut values[slot * d..][..d]);
-                if position >= self.window {
-                    let log_scale = self.map.apply(key, at(Side::Key, position - self.window), phi);
-                    let (decay, gain) = match &mut *level {
-                        [level] => raise(level, log_scale),
-                        _ => (1.0, 1.0),
-                    };
-                    if gain != 1.0 {
-                        phi.iter_mut().for_each(|phi| *phi *= gain);
-                    }
-                    kernels::linear::update(phi, value, decay, s, z);
-                }
-                key.copy_from_slice(&token.k[i * d..][..d]);
-                value.copy_from_slice(&token.v[i * d..][..d]);
-                let queries = token.q[i * group * d..][..group * d].chunks_exact(d);
-                for ((g, q), out) in queries.enumerate().zip(out.chunks_exact_mut(d)) {
-                    let total = kernels::softmax::sums(q, &keys[..held * d], &values[..held * d], out);
-                    let (mut near, mut gamma, mut far_total) = (1.0, 0.0, 0.0);
-                    if position >= self.window {
-                        let log_scale =
-                            self.map.apply(q, at(Side::Query, position), phi) + level.first().unwrap_or(&0.0);
-                        far_total = kernels::linear::read_sums(phi, s, z, far);
-                        near = (-log_scale.max(0.0)).exp();
-                        gamma = self.gamma[i % self.heads.n_kv_heads * group + g] * log_scale.min(0.0).exp();
-                    }
-                    let inverse = 1.0 / self.normalizer.apply(near * total + gamma * far_total);
-                    for (out, far) in out.iter_mut().zip(&*far) {
-                        *out = inverse * (near * *out + if gamma > 0.0 { gamma * far } else { 0.0 });
-                    }
-                }
-            },
-        );
-        Ok(())
-    }
-
-    fn input_dim(&self) -> usize {
-        self.heads.head_dim
-    }
-
-    fn weights(&self) -> Weights<'_> {
-        Weights::Hybrid { window: self.window, map: self.map.as_ref(), normalizer: self.normalizer, gamma: &self.gamma }
     }
 }

@@ -5,10 +5,13 @@ mod step;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-pub(super) use self::step::raise;
 use self::{
     feed::{Fed, Pass},
     step::LinearStepper,
+};
+pub(super) use self::{
+    feed::{Raised, raised},
+    step::raise,
 };
 use super::{
     Attention, Heads, Mask, Qkv, Sizes, StepError, Stepper, TensorState,

@@ -328,7 +328,7 @@ impl Stepper for SoftmaxAttention {
             keys[slot * d..][..d].copy_from_slice(&token.k[i * d..][..d]);
             values[slot * d..][..d].copy_from_slice(&token.v[i * d..][..d]);
             let q = &token.q[i * group * d..][..group * d];
-            self.kernels.softmax_step(group, q, &keys[..held * d], &values[..held * d], out);
+            self.kernels.softmax_step(group, q, &keys[..held * d], &values[..held * d], &mut [], out);
         });
         Ok(())
     }
@@ -341,7 +341,7 @@ impl Stepper for SoftmaxAttention {
         for_each_part(parts, work, [out], |i, [out]| {
             let (first, len) = (i * source.padded * d, source.lengths[i / n_kv_heads] * d);
             let (keys, values) = (&source.keys[first..][..len], &source.values[first..][..len]);
-            self.kernels.softmax_step(group, &q[i * group * d..][..group * d], keys, values, out);
+            self.kernels.softmax_step(group, &q[i * group * d..][..group * d], keys, values, &mut [], out);
         });
         Ok(())
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{fused::kernels, heads, layer, prefill, train, translate, whole_model};
+use super::{
+    fused::{computed_in, kernels},
+    heads, layer, prefill, train, translate, whole_model,
+};
 use crate::{
     attention::{
         CHUNK, Mask, Stepper, Token,
@@ -127,8 +130,8 @@ fn folded(cell: &Cell, parts: &layer::Inputs, batch: usize, n: usize, stepper: &
 
 fn check_model(cell: &Cell, checkpoint: Option<&Checkpoint>, device: &Device) -> Result<Checked> {
     let (setup, batch, n) = small_model(cell, checkpoint, 0)?;
-    let mut params = Params::frozen(device, tensor_dtype(cell.dtype), cell.seed);
-    let model = Decoder::new(&setup, &mut params)?;
+    let mut params = Params::frozen(device, tensor_dtype(computed_in(cell)), cell.seed);
+    let model = whole_model::kept(cell, Decoder::new(&setup, &mut params)?)?;
     let (ids, want) = well_conditioned(&setup, &mut params, batch, n)?;
     let mut session = Session::by(&model, batch, n, kernels(cell))?;
     let mut steps = Vec::with_capacity(n);

@@ -3,7 +3,7 @@
 mod sequences;
 mod translation;
 
-use super::{heads, resolved};
+use super::{fused::computed_in, heads, resolved};
 use crate::{
     attention::{self, StateBytes, is_hybrid, is_merged, looks_back_only, map_of, max_len, window_of},
     measure::{Direction, last_level_cache_bytes},
@@ -103,7 +103,8 @@ pub(super) fn has_cross_form(cell: &Cell) -> Result<(), String> {
 
 /// Everything, or `None` where a size overflows.
 pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
-    let parts = |len: usize| attention::state_bytes(&resolved(cell), heads(cell), cell.batch_size, len, cell.dtype);
+    let parts =
+        |len: usize| attention::state_bytes(&resolved(cell), heads(cell), cell.batch_size, len, computed_in(cell));
     let state = |len: usize| parts(len)?.total();
     let size = cell.dtype.size_bytes() as f64;
     let batch = cell.batch_size as f64;

@@ -14,7 +14,7 @@ mod train;
 mod translate;
 mod whole_model;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use candle_core::Device;
 
@@ -42,8 +42,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// On an opened device; `dump` is a folder that receives what the checks saw, `stop` says when the user has asked
-    /// to end.
+    /// On an opened device; `dump` is a folder that receives what the checks saw, `stop` says when the visit in hand is
+    /// to end, whatever it lacks.
     #[must_use]
     pub fn new(device: Device, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
         let (clock, cache_bytes) = (Box::new(MonotonicClock::default()), costs::last_level_cache());
@@ -70,7 +70,7 @@ impl Bench {
 
 impl Executor for Bench {
     fn predict(&self, cell: &Cell) -> Result<Prediction, String> {
-        device::computes_in(cell.device_kind, cell.dtype)?;
+        device::computes_in(cell.device_kind, fused::computed_in(cell))?;
         whole_model::suits(cell, self.checkpoint_of(cell))?;
         as_is::suits(cell, self.checkpoint_of(cell))?;
         let kinds = as_is::kinds(cell, self.checkpoint_of(cell));
@@ -130,11 +130,22 @@ struct Visiting<'a> {
     request: &'a VisitRequest,
 }
 
-/// What samples and memory come to; the figure is their median.
+impl Visiting<'_> {
+    /// Rests, and says how long: for samples that are parts of one time.
+    fn rested(&self) -> Duration {
+        let begun = self.clock.now();
+        (self.rest)();
+        self.clock.now().saturating_sub(begun)
+    }
+}
+
+/// What samples and memory come to; the figure is their median. A visit that was told to stop is none: its samples are
+/// those of the first positions alone, and would count as a whole round.
 fn measured(sampled: Sampled, memory: MemoryReading) -> Measured {
+    let samples_ns = if sampled.ended == Ended::Stopped { Vec::new() } else { sampled.samples_ns };
     Measured {
-        figure_ns: stats::median(&sampled.samples_ns).unwrap_or_default(),
-        samples_ns: sampled.samples_ns,
+        figure_ns: stats::median(&samples_ns).unwrap_or_default(),
+        samples_ns,
         iters_per_sample: sampled.iters_per_sample,
         warmup_count: sampled.warmup_count,
         warmup_verified: sampled.warmup_verified,
@@ -167,3 +178,6 @@ fn cross(cell: &Cell) -> Option<Resolved> {
 fn resolved(cell: &Cell) -> Resolved {
     Resolved { spec: cell.variant.clone(), feature_dim: cell.feature_dim }
 }
+
+#[cfg(test)]
+mod tests;

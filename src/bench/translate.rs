@@ -46,7 +46,7 @@ pub(super) fn translate(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
     let mut short = Session::translating(&model, room, &encoded, kernels(cell))?;
     let warm = warm_up(&mut short, 0..room, cell, visit, &mut watch)?;
     drop(short);
-    let Generation { tokens, reached } = generation(&mut session, first_ids(cell), n, visit.clock, &is_over)?;
+    let Generation { tokens, reached } = generation(&mut session, first_ids(cell), n, visit, &is_over)?;
     let timed_out = tokens.len() < n && !(visit.stop)();
     let done = reached.get(n - 1).copied();
     drop(session);

@@ -7,7 +7,7 @@ use rand::Rng;
 
 use super::{
     Visiting, as_is, cross,
-    fused::kernels,
+    fused::{computed_in, kernels, weights_in_bf16},
     heads, layer, measured,
     memory::{Watch, allocated_by},
     resolved,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     attention::tensor_dtype,
     checkpoint::Checkpoint,
-    measure::{Block, Clock, Sampled, Schedule, each, sample},
+    measure::{Block, Sampled, Schedule, each, sample},
     model::{Decoder, Session, Setup, greedy},
     params::{Params, named_rng},
     spec::{Cell, Positions, Workload},
@@ -48,8 +48,13 @@ pub(super) fn with_weights(params: Params, setup: &Setup, checkpoint: Option<&Ch
 
 pub(super) fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
     let setup = setup(cell, max_len, visit.checkpoint)?;
-    let params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);
-    Decoder::new(&setup, &mut with_weights(params, &setup, visit.checkpoint))
+    let params = Params::frozen(visit.device, tensor_dtype(computed_in(cell)), cell.seed);
+    kept(cell, Decoder::new(&setup, &mut with_weights(params, &setup, visit.checkpoint))?)
+}
+
+/// The model with its weights as the cell keeps them.
+pub(super) fn kept(cell: &Cell, model: Decoder) -> Result<Decoder> {
+    if weights_in_bf16(cell) { model.with_weights_in_bf16() } else { Ok(model) }
 }
 
 /// Whether a checkpoint has what the cell's workload wants of a model.
@@ -148,23 +153,26 @@ pub(super) struct Generation {
     pub(super) reached: Vec<f64>,
 }
 
-/// `n` greedy tokens of every sequence after `ids`, or fewer if it is over before.
+/// `n` greedy tokens of every sequence after `ids`, or fewer if it is over before. A rest after a token is part of no time.
 pub(super) fn generation(
     session: &mut Session<'_>,
     mut ids: Vec<u32>,
     n: usize,
-    clock: &dyn Clock,
+    visit: &Visiting<'_>,
     is_over: &dyn Fn() -> bool,
 ) -> Result<Generation> {
     let mut of = Generation { tokens: Vec::with_capacity(n), reached: Vec::with_capacity(n) };
-    let start = clock.now();
+    let mut start = visit.clock.now();
     let mut last = start;
     while of.tokens.len() < n && !is_over() {
         session.advance(&mut ids)?;
-        let now = clock.now();
+        let now = visit.clock.now();
         of.tokens.push((now - last).as_nanos() as f64);
         of.reached.push((now - start).as_nanos() as f64);
         last = now;
+        let rested = visit.rested();
+        start += rested;
+        last += rested;
     }
     Ok(of)
 }
@@ -206,7 +214,7 @@ pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measu
     if !is_over() {
         ids = greedy(&session.prefill(&random_ids(cell, prompt))?)?;
     }
-    let Generation { tokens, reached } = generation(&mut session, ids, longest, visit.clock, &is_over)?;
+    let Generation { tokens, reached } = generation(&mut session, ids, longest, visit, &is_over)?;
     let timed_out = tokens.len() < longest && !(visit.stop)();
     watch.look();
     let memory = watch.reading(None);

@@ -46,7 +46,7 @@ pub(super) struct Beginning<'a> {
 pub(super) struct Wishes {
     /// Whether to end; asked between visits, and may take its time to answer.
     pub(super) stop: Rc<dyn Fn() -> bool>,
-    /// Whether to end; asked at any time.
+    /// Whether the visit in hand is to end; asked at any time.
     pub(super) stop_now: Rc<dyn Fn() -> bool>,
     /// Called between samples.
     pub(super) rest: Rc<dyn Fn()>,

@@ -334,7 +334,7 @@ fn wishes(relay: &Rc<Relay>) -> Wishes {
     let (a, b, c, d, e) = (with(), with(), with(), with(), with());
     Wishes {
         stop: Rc::new(move || a.between_visits() || stop::asked()),
-        stop_now: Rc::new(move || b.is_cancelled() || stop::asked()),
+        stop_now: Rc::new(move || b.is_cut_short() || stop::asked()),
         rest: Rc::new(move || c.between_samples()),
         skip: Rc::new(move |cell| d.skips(cell)),
         rested: Rc::new(move || e.rested()),

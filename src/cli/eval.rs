@@ -19,6 +19,7 @@ use crate::{
     inference::{Score, Windows, attention_distance, kernels, perplexity},
     model::Decoder,
     report::{Format, Listing},
+    spec::DType,
     sweep::nine_digits,
 };
 
@@ -47,6 +48,9 @@ pub(super) struct EvalArgs {
     /// windows, or --max-windows).
     #[arg(long, value_name = "CKPT")]
     teacher: Option<PathBuf>,
+    /// What weights are kept in, as `generate` would: bf16 rounds them.
+    #[arg(long, value_name = "DTYPE", default_value_t = DType::F32)]
+    dtype: DType,
     #[command(flatten)]
     translations: BleuArgs,
     #[command(flatten)]
@@ -66,7 +70,7 @@ pub(super) fn eval(args: &EvalArgs, talk: Talk) -> Answer<Ending> {
     let Some(path) = &args.checkpoint else { return Err(Failure::Usage("give a checkpoint".into())) };
     let checkpoint = Checkpoint::open(path)?;
     let (ids, ends) = ids(&checkpoint.tokenizer()?, args)?;
-    let model = models::decoder(&checkpoint, &device)?;
+    let model = models::decoder(&checkpoint, &device, args.dtype)?;
     let known = model.setup().max_len;
     if args.window > known && !talk.quiet {
         say(&format!("warning: windows of {} tokens; the model was made for at most {known}", args.window));
@@ -141,7 +145,7 @@ fn distances(
         let message = format!("--teacher {}: a model of another shape has no attention to compare", teacher.name());
         return Err(Failure::CouldNotRun(anyhow::Error::msg(message)));
     }
-    let teacher = models::decoder(&teacher, model.device())?;
+    let teacher = models::decoder(&teacher, model.device(), DType::F32)?;
     let mut sums = vec![0.0; model.blocks().len()];
     let max = args.max_windows.unwrap_or(DISTANCE_WINDOWS);
     let windows = Windows { len: args.window, stride: args.window, max: Some(max) };

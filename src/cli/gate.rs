@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _};
 
-use super::{Answer, Ending, Failure, args::GateArgs, say};
+use super::{Answer, Ending, Failure, args::GateArgs, say, say_cut};
 use crate::{
     compare::{GateLine, Options, Outcome, Rule, Side, Sides, Spreads, compare, gate},
     report::{Compared, Format, render_comparisons},
@@ -49,9 +49,7 @@ pub(super) fn load(name: &str, metrics: &[String], only: &Only) -> Answer<Vec<Si
 pub(super) fn read(found: &Found, take: &mut crate::store::Take<'_>) -> Answer<Reading> {
     match each_row(&found.path, take) {
         Ok(reading) => {
-            if reading.is_truncated {
-                say(&format!("warning: {}: its last line is cut off and left out", found.path.display()));
-            }
+            say_cut(&found.path.display().to_string(), reading.is_truncated);
             Ok(reading)
         }
         Err(e @ ReadError::Invalid { line: 1, .. }) if found.by_directory => {

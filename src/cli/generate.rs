@@ -17,6 +17,7 @@ use crate::{
     checkpoint::{Checkpoint, Tokenizer, sequence_bytes},
     inference::{Ended, Generated, Request, Sampling, generate as run, kernels},
     measure::memory_limit,
+    spec::DType,
     sweep::Bytes,
 };
 
@@ -53,6 +54,9 @@ pub(super) struct GenerateArgs {
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// What weights are kept in: bf16 is half as much to read for every token, and rounds them.
+    #[arg(long, value_name = "DTYPE", default_value_t = DType::F32)]
+    dtype: DType,
     #[command(flatten)]
     place: Place,
 }
@@ -66,7 +70,7 @@ pub(super) fn generate(args: &GenerateArgs, talk: Talk) -> Answer<Ending> {
     let prompt = prompt(args, &checkpoint, &tokenizer)?;
     must_fit(&checkpoint, prompt.len() + args.max_tokens)?;
     let ends = if args.ignore_eos { Vec::new() } else { ends(args, &checkpoint, &tokenizer) };
-    let model = models::decoder(&checkpoint, &device)?;
+    let model = models::decoder(&checkpoint, &device, args.dtype)?;
     stop::listen()?;
     let request = Request { prompt: &prompt, max_tokens: args.max_tokens, sampling, ends: &ends };
     let mut stream = tokenizer.stream();

@@ -136,6 +136,13 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Says that a file's last line is left out, where it was cut off in writing.
+fn say_cut(path: &str, is_truncated: bool) {
+    if is_truncated {
+        say(&format!("warning: {path}: its last line is cut off and left out"));
+    }
+}
+
 /// Writes an answer to stdout.
 fn answer(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();

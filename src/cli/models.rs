@@ -14,7 +14,7 @@ use crate::{
     bench::open,
     checkpoint::Checkpoint,
     model::Decoder,
-    spec::{DeviceKind, DeviceSpec},
+    spec::{self, DeviceKind, DeviceSpec},
 };
 
 /// Where a model runs.
@@ -36,10 +36,14 @@ impl Place {
     }
 }
 
-/// A language model, in f32, for inference.
-pub(super) fn decoder(checkpoint: &Checkpoint, device: &Device) -> Answer<Decoder> {
-    let (model, _) = checkpoint.decoder(device, DType::F32)?;
-    Ok(model)
+/// A language model in f32, for inference, whose weights are kept in f32 or bf16.
+pub(super) fn decoder(checkpoint: &Checkpoint, device: &Device, weights: spec::DType) -> Answer<Decoder> {
+    match (weights, device) {
+        (spec::DType::F16, _) => Err(Failure::Usage("--dtype f16: weights can be kept in f32 or bf16".into())),
+        (spec::DType::Bf16, Device::Cpu) => Ok(checkpoint.decoder(device, DType::F32)?.0.with_weights_in_bf16()?),
+        (spec::DType::Bf16, _) => Err(Failure::Usage("--dtype bf16: on the CPU alone; leave it out".into())),
+        (spec::DType::F32, _) => Ok(checkpoint.decoder(device, DType::F32)?.0),
+    }
 }
 
 /// Files one after the other as one text; `-` is stdin.

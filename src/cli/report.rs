@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::{
     Answer, Ending, Failure,
     args::{ReportArgs, Talk},
-    say,
+    say, say_cut,
     setup::count,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     report::{CellsFrom, Material, QualityFrom, TrainingFrom, render_page, sections, standalone},
     store::{
         CellsTable, Existing, Found, Output, OutputError, ReadError, Row, TableKind, gather, kind_of, parse_quality,
-        parse_rows, parse_training, read_bytes,
+        parse_rows, parse_training, read_bytes, write_whole,
     },
 };
 
@@ -81,11 +81,21 @@ fn read(files: &[Found]) -> anyhow::Result<(Material, usize)> {
         files_read += 1;
         match kind {
             TableKind::Cells => {
-                let table = known.without(parse_rows(&path, &bytes)?, &path);
+                let table = parse_rows(&path, &bytes)?;
+                say_cut(&path, table.is_truncated);
+                let table = known.without(table, &path);
                 material.cells.extend(table.map(|table| CellsFrom { name, table }));
             }
-            TableKind::Training => material.training.push(TrainingFrom { name, table: parse_training(&path, &bytes)? }),
-            TableKind::Quality => material.quality.push(QualityFrom { name, table: parse_quality(&path, &bytes)? }),
+            TableKind::Training => {
+                let table = parse_training(&path, &bytes)?;
+                say_cut(&path, table.is_truncated);
+                material.training.push(TrainingFrom { name, table });
+            }
+            TableKind::Quality => {
+                let table = parse_quality(&path, &bytes)?;
+                say_cut(&path, table.is_truncated);
+                material.quality.push(QualityFrom { name, table });
+            }
         }
     }
     Ok((material, files_read))
@@ -132,11 +142,13 @@ fn drawn(material: &Material) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 fn write(target: &str, existing: Existing, text: &str) -> anyhow::Result<()> {
-    let opened = Output::open(target, existing).map_err(|error| match error {
+    if target == "-" {
+        return Ok(Output::open(target, existing)?.write_now(text.as_bytes())?);
+    }
+    write_whole(target, existing, text.as_bytes()).map_err(|error| match error {
         OutputError::Exists { path } => anyhow::anyhow!("{path} exists; give another name, or --force to overwrite it"),
         error => error.into(),
-    });
-    Ok(opened?.write_now(text.as_bytes())?)
+    })
 }
 
 #[cfg(test)]

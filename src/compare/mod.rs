@@ -33,6 +33,7 @@ mod verdict;
 
 pub use gate::{GateLine, Outcome, Rule, gate};
 pub use key::CellKey;
+pub(crate) use pairing::ACROSS_HINT;
 pub use pairing::compare;
 pub use side::{Launch, MeasuredCell, Origin, Run, Side, Sides};
 pub use spread::Spreads;

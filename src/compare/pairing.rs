@@ -48,14 +48,17 @@ pub fn compare(base: &Side, candidate: &Side, options: &Options, spreads: &Sprea
     })
 }
 
+/// What the command line can do about it.
+pub(crate) const ACROSS_HINT: &str = ". Columns that may differ are named with --across COLUMN";
+
 fn nothing_in_common(base: &Side, candidate: &Side) -> Refused {
     let differing = base.cells.first().zip(candidate.cells.first()).map(|(b, c)| {
         let of = b.key.iter().zip(c.key.iter()).filter(|(x, y)| x.1 != y.1);
         of.map(|((column, was), (_, is))| format!("{column} '{was}' and '{is}'")).collect::<Vec<_>>().join(", ")
     });
-    let hint = differing.filter(|d| !d.is_empty()).map_or(String::new(), |d| {
-        format!("; their first cells differ in {d}. Columns that may differ are named with --across COLUMN")
-    });
+    let hint = differing
+        .filter(|d| !d.is_empty())
+        .map_or(String::new(), |d| format!("; their first cells differ in {d}{ACROSS_HINT}"));
     Refused(format!("{} and {} have no cell in common{hint}", base.name, candidate.name))
 }
 

@@ -3,7 +3,8 @@
 use super::{
     Simd, dot, features,
     fused::{self, linear_steps::Tokens},
-    linear::{self, Normalizer},
+    hybrid::{self, Joint},
+    linear::{self, Denominators},
     softmax,
 };
 
@@ -17,14 +18,25 @@ pub enum Kernels {
 }
 
 impl Kernels {
-    /// [`softmax::step`] for every query of a group: `q` is (group, d), `out` (group, d_v).
-    pub fn softmax_step(self, group: usize, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+    /// [`softmax::step`] for every query of a group: `q` is (group, d), `out` (group, d_v), `totals` (group) or empty.
+    pub fn softmax_step(
+        self,
+        group: usize,
+        q: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        totals: &mut [f32],
+        out: &mut [f32],
+    ) {
         match self {
-            Self::Fused(simd) => fused::softmax_step::step(simd, group, q, keys, values, out),
+            Self::Fused(simd) => fused::softmax_step::step(simd, group, q, keys, values, totals, out),
             Self::Plain => {
                 let (d, d_v) = (q.len() / group, out.len() / group);
-                for (q, out) in q.chunks_exact(d).zip(out.chunks_exact_mut(d_v)) {
-                    softmax::step(q, keys, values, out);
+                for (g, (q, out)) in q.chunks_exact(d).zip(out.chunks_exact_mut(d_v)).enumerate() {
+                    let total = softmax::step(q, keys, values, out);
+                    if let Some(to) = totals.get_mut(g) {
+                        *to = total;
+                    }
                 }
             }
         }
@@ -36,12 +48,12 @@ impl Kernels {
         heads: usize,
         tokens: Tokens<'_>,
         sums: &mut [f32],
-        normalizer: Normalizer,
+        mut denominators: Denominators<&mut [f32]>,
         out: &mut [f32],
     ) {
         let Tokens { phi_q, phi_k, v, decay } = tokens;
         match self {
-            Self::Fused(simd) => fused::linear_steps::steps(simd, heads, tokens, sums, normalizer, out),
+            Self::Fused(simd) => fused::linear_steps::steps(simd, heads, tokens, sums, denominators, out),
             Self::Plain => {
                 let (m, d, width) = (phi_k.len() / heads, v.len() / heads, sums.len() / heads);
                 let (of_q, of_out) = (phi_q.len() / heads, out.len() / heads);
@@ -53,9 +65,21 @@ impl Kernels {
                         v: &v[i * d..][..d],
                         decay: decay.get(i).copied().unwrap_or(1.0),
                     };
-                    linear::step(token, s, &mut rest[..m], normalizer, out);
+                    let denominators = match &mut denominators {
+                        Denominators::Divide(normalizer) => Denominators::Divide(*normalizer),
+                        Denominators::Apart(all) => Denominators::Apart(&mut all[i * of_q / m..][..of_q / m]),
+                    };
+                    linear::step(token, s, &mut rest[..m], denominators, out);
                 }
             }
+        }
+    }
+
+    /// [`hybrid::join`].
+    pub fn join(self, of: Joint<'_>, out: &mut [f32]) {
+        match self {
+            Self::Fused(simd) => fused::hybrid::join(simd, of, out),
+            Self::Plain => hybrid::join(of, out),
         }
     }
 

@@ -40,6 +40,43 @@ impl Normalizer {
     }
 }
 
+/// What becomes of the denominators φ(q)·z of weighted sums.
+#[derive(Debug, Clone, Copy)]
+pub enum Denominators<T> {
+    /// The sums are divided by them, made safe.
+    Divide(Normalizer),
+    /// They stand beside the sums, one a query, here.
+    Apart(T),
+}
+
+impl<T> From<Normalizer> for Denominators<T> {
+    fn from(normalizer: Normalizer) -> Self {
+        Self::Divide(normalizer)
+    }
+}
+
+impl Denominators<&mut [f32]> {
+    /// Whether there is a place for those of so many queries, if they stand apart.
+    pub(super) fn fit(&self, queries: usize) -> bool {
+        match self {
+            Self::Divide(_) => true,
+            Self::Apart(all) => all.len() == queries,
+        }
+    }
+
+    /// What the i-th query's sums are to be multiplied by; a denominator that stands apart is put there.
+    #[inline(always)]
+    pub(super) fn factor(&mut self, i: usize, den: f32) -> f32 {
+        match self {
+            Self::Divide(normalizer) => 1.0 / normalizer.apply(den),
+            Self::Apart(all) => {
+                all[i] = den;
+                1.0
+            }
+        }
+    }
+}
+
 /// What one step reads: features of the queries of a group (group, m) and of the key (m), the value (d_v), and the
 /// factor that the past decays by first (1: it does not).
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +92,17 @@ pub struct Token<'a> {
 }
 
 /// `S ← g S + φ(k) vᵀ`, `z ← g z + φ(k)`, then `out_g = φ(q_g)ᵀ S / norm(φ(q_g)·z)` for every query of the group
-/// (Katharopoulos et al. 2020, eq. 18–20).
+/// (Katharopoulos et al. 2020, eq. 18–20), or both parts of the fraction apart.
 ///
 /// `s` is (m, d_v), `z` is (m), `out` is (group, d_v).
-pub fn step(token: Token<'_>, s: &mut [f32], z: &mut [f32], normalizer: Normalizer, out: &mut [f32]) {
+pub fn step<'a>(
+    token: Token<'_>,
+    s: &mut [f32],
+    z: &mut [f32],
+    denominators: impl Into<Denominators<&'a mut [f32]>>,
+    out: &mut [f32],
+) {
+    let mut denominators = denominators.into();
     let Token { phi_q, phi_k, v, decay } = token;
     let (m, d) = (phi_k.len(), v.len());
     out.fill(0.0);
@@ -69,18 +113,10 @@ pub fn step(token: Token<'_>, s: &mut [f32], z: &mut [f32], normalizer: Normaliz
         }
     }
     decay_and_add(z, decay, 1.0, phi_k);
-    for (q, out) in phi_q.chunks_exact(m).zip(out.chunks_exact_mut(d)) {
-        let scale = 1.0 / normalizer.apply(dot(q, z));
+    for (g, (q, out)) in phi_q.chunks_exact(m).zip(out.chunks_exact_mut(d)).enumerate() {
+        let scale = denominators.factor(g, dot(q, z));
         out.iter_mut().for_each(|o| *o *= scale);
     }
-}
-
-/// `S ← g S + φ(k) vᵀ`, `z ← g z + φ(k)`: a key that is not read at once.
-pub fn update(phi_k: &[f32], v: &[f32], decay: f32, s: &mut [f32], z: &mut [f32]) {
-    for (row, phi) in s.chunks_exact_mut(v.len()).zip(phi_k) {
-        decay_and_add(row, decay, *phi, v);
-    }
-    decay_and_add(z, decay, 1.0, phi_k);
 }
 
 /// `out = φ(q)ᵀ S` without its denominator φ(q)·z, which is returned.
@@ -114,8 +150,8 @@ pub struct Sequence<'a> {
     pub log_decay: Option<&'a [f32]>,
     /// Whether query i sees the keys up to i, or all of them.
     pub causal: bool,
-    /// Of the denominators.
-    pub normalizer: Normalizer,
+    /// What became of the denominators; those that stood apart have gradients (n) of their own.
+    pub denominators: Denominators<&'a [f32]>,
 }
 
 /// Where gradients are added to, each in the shape of what it belongs to; an empty one is not wanted.
@@ -133,7 +169,8 @@ pub struct Gradients<'a> {
 
 /// Adds the gradients of one query head, pair by pair: with `w_ij = exp(Σ_{j<l≤i} log g_l) φ(q_i)·φ(k_j)`, the
 /// denominator `D_i = norm(Σ_j w_ij)` and g_i the gradient of `out_i = Σ_j w_ij v_j / D_i`,
-/// `dw_ij = g_i·v_j / D_i − norm′ g_i·out_i / D_i`, and the rest by the product rule.
+/// `dw_ij = g_i·v_j / D_i − norm′ g_i·out_i / D_i`, and the rest by the product rule. Where `Σ_j w_ij v_j` and `Σ_j w_ij` came
+/// out apart, `dw_ij = g_i·v_j + h_i`, h_i the gradient of the denominator.
 pub fn backward(of: Sequence<'_>, m: usize, mut into: Gradients<'_>) {
     let (n, source) = (of.phi_q.len() / m, of.phi_k.len() / m);
     let d = of.grad.len() / n.max(1);
@@ -145,11 +182,16 @@ pub fn backward(of: Sequence<'_>, m: usize, mut into: Gradients<'_>) {
         let faded = |j: usize| of.log_decay.map_or(1.0, |g| g[j + 1..=i].iter().sum::<f32>().exp());
         let weight = |j: usize| faded(j) * dot(q, key(j));
         let sum: f32 = (0..seen).map(weight).sum();
-        let inverse = 1.0 / of.normalizer.apply(sum);
-        let along = (0..seen).map(|j| weight(j) * dot(grad, value(j))).sum::<f32>() * inverse;
-        let of_sum = of.normalizer.slope(sum) * inverse * along;
+        let (inverse, of_sum) = match of.denominators {
+            Denominators::Apart(grads) => (1.0, grads[i]),
+            Denominators::Divide(normalizer) => {
+                let inverse = 1.0 / normalizer.apply(sum);
+                let along = (0..seen).map(|j| weight(j) * dot(grad, value(j))).sum::<f32>() * inverse;
+                (inverse, -normalizer.slope(sum) * inverse * along)
+            }
+        };
         for j in 0..seen {
-            let dw = inverse * dot(grad, value(j)) - of_sum;
+            let dw = inverse * dot(grad, value(j)) + of_sum;
             add_scaled(row(&mut into.v, j, d), inverse * weight(j), grad);
             add_scaled(row(&mut into.phi_q, i, m), dw * faded(j), key(j));
             add_scaled(row(&mut into.phi_k, j, m), dw * faded(j), q);
@@ -179,15 +221,15 @@ mod tests {
     }
 
     #[test]
-    fn a_decayed_step_by_hand_and_in_its_two_halves() {
+    fn a_decayed_step_by_hand_and_with_its_denominator_apart() {
         // S = (4), z = (2), g = ½, φ(k) = 3, v = 1, φ(q) = 2: S = 5, z = 4, out = 10 / 8.
         let token = Token { phi_q: &[2.0], phi_k: &[3.0], v: &[1.0], decay: 0.5 };
         let (mut s, mut z, mut out) = ([4.0], [2.0], [0.0]);
         step(token, &mut s, &mut z, Normalizer::ClampMin(1e-2), &mut out);
         assert_eq!((s, z, out), ([5.0], [4.0], [1.25]));
-        let (mut s, mut z) = ([4.0], [2.0]);
-        update(&[3.0], &[1.0], 0.5, &mut s, &mut z);
-        assert_eq!((s, z), ([5.0], [4.0]));
+        let (mut s, mut z, mut den) = ([4.0], [2.0], [0.0]);
+        step(token, &mut s, &mut z, Denominators::Apart(&mut den[..]), &mut out);
+        assert_eq!((s, z, out, den), ([5.0], [4.0], [10.0], [8.0]));
         assert_eq!((read_sums(&[2.0], &s, &z, &mut out), out), (8.0, [10.0]));
     }
 

@@ -10,6 +10,7 @@ pub mod dense;
 pub mod features;
 pub mod fused;
 pub mod gemm;
+pub mod hybrid;
 pub mod linear;
 mod parallel;
 mod simd;

@@ -1,11 +1,15 @@
 //! Loops over equal parts of several buffers, or over the columns of a matrix, on the shared pool when the work pays for waking it.
 
 use std::{
+    cell::Cell,
     marker::PhantomData,
     mem::MaybeUninit,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use candle_core::utils::barrier_pool;
@@ -93,18 +97,57 @@ pub fn for_each_run<const B: usize>(
     });
 }
 
+/// Ranges that threads begin with; where there are more threads, several share one.
+const HOMES: usize = 16;
+
+/// Takes from a range are at least so many, so that a thread that is late leaves something to the others.
+const TAKES: usize = 8;
+
+/// How far a range is handed out; alone on its line of the cache, so that threads at home do not disturb each other.
+#[derive(Default)]
+#[repr(align(64))]
+struct Cursor(AtomicUsize);
+
+thread_local! {
+    /// Whether this thread is within a loop, whose own loops it then runs alone: the pool is taken.
+    static WITHIN: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Hands out `0..n` in ranges, to the pool when `work` is large enough. A panic reaches the caller.
+///
+/// A thread begins with the same part every time, and helps others when it is through: what a loop goes over again and again,
+/// states and weights above all, stays in the cache of one core.
 fn on_pool(n: usize, work: usize, run: impl Fn(Range<usize>) + Sync) {
-    if n == 1 || work < MIN_PARALLEL_WORK {
+    let pool = barrier_pool();
+    let threads = pool.n_workers() + 1;
+    if n == 1 || threads == 1 || work < MIN_PARALLEL_WORK || WITHIN.get() {
         run(0..n);
         return;
     }
+    let homes = threads.min(HOMES);
+    let cursors: [Cursor; HOMES] = Default::default();
+    let take = n.div_ceil(homes * TAKES);
     // The pool must not see a panic: it would refuse all work after it.
     let panic = Mutex::new(None);
-    barrier_pool().execute_chunked(n, |range| {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(range))) {
+    pool.execute(|thread| {
+        WITHIN.set(true);
+        let work = || {
+            for away in 0..homes {
+                let home = (thread * homes / threads + away) % homes;
+                let (first, end) = (home * n / homes, (home + 1) * n / homes);
+                loop {
+                    let start = first + cursors[home].0.fetch_add(take, Ordering::Relaxed);
+                    if start >= end {
+                        break;
+                    }
+                    run(start..end.min(start + take));
+                }
+            }
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
             *panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
         }
+        WITHIN.set(false);
     });
     if let Some(payload) = panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
         resume_unwind(payload);

@@ -9,18 +9,19 @@ const BLOCK: usize = 64;
 /// `out = Σ_j exp(q·k_j/√d) v_j / Σ_j exp(q·k_j/√d)` for one query by online softmax: blocks of keys, with the
 /// accumulated sums rescaled whenever the maximum rises (Milakov and Gimelshein 2018).
 ///
-/// `q` is (d), `keys` is (n, d), `values` is (n, d_v), `out` is (d_v); n = 0 gives zeros.
-pub fn step(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+/// `q` is (d), `keys` is (n, d), `values` is (n, d_v), `out` is (d_v); n = 0 gives zeros. Returns the total
+/// `Σ_j exp(q·k_j/√d − c)`, c the largest score.
+pub fn step(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) -> f32 {
     let total = sums(q, keys, values, out);
     if total > 0.0 {
         let scale = 1.0 / total;
         out.iter_mut().for_each(|o| *o *= scale);
     }
+    total
 }
 
-/// `out = Σ_j exp(q·k_j/√d − c) v_j` and, returned, `Σ_j exp(q·k_j/√d − c)`, c the largest score: a step before its
-/// division. Shapes as in [`step`].
-pub fn sums(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) -> f32 {
+/// `out = Σ_j exp(q·k_j/√d − c) v_j` and the total: a step before its division.
+fn sums(q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) -> f32 {
     let (d, d_v) = (q.len(), out.len());
     let scale = 1.0 / (d as f32).sqrt();
     let (mut maximum, mut total) = (f32::NEG_INFINITY, 0f32);
@@ -91,8 +92,8 @@ impl Span {
     }
 }
 
-/// What a sequence's gradient is made of: queries (n, d), keys (source, d), values (source, d_v), and the gradient
-/// (n, d_v) of what came out.
+/// What a sequence's gradient is made of: queries (n, d), keys (source, d), values (source, d_v), the gradient (n, d_v) of
+/// what came out, and, where the totals came out too, theirs.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
     /// (n, d).
@@ -103,6 +104,9 @@ pub struct Sequence<'a> {
     pub values: &'a [f32],
     /// (n, d_v).
     pub grad: &'a [f32],
+    /// Of the logarithm of each query's total `Σ_j exp(q·k_j/√d − c)`, c its largest score: (n), or empty where nobody asked
+    /// for totals.
+    pub log_totals: &'a [f32],
 }
 
 /// Where gradients are added to, each in the shape of what it belongs to; an empty one is not wanted.
@@ -117,7 +121,8 @@ pub struct Gradients<'a> {
 }
 
 /// Adds the gradients of one query head: with p the weights of a query's keys and g the gradient of its output,
-/// `dv_j += p_j g`, `ds_j = p_j (g·v_j − Σ_l p_l g·v_l) / √d`, `dq += ds_j k_j`, `dk_j += ds_j q`.
+/// `dv_j += p_j g`, `ds_j = p_j (g·v_j − Σ_l p_l g·v_l) / √d`, `dq += ds_j k_j`, `dk_j += ds_j q`. A gradient h of the logarithm
+/// of the total adds `h (p_j − 1[s_j is the largest score]) / √d` to `ds_j`.
 pub fn backward(of: Sequence<'_>, (n, d): (usize, usize), span: Span, mut into: Gradients<'_>) {
     let (n_keys, d_v) = (of.keys.len() / d, of.grad.len() / n.max(1));
     let scale = 1.0 / (d as f32).sqrt();
@@ -130,9 +135,11 @@ pub fn backward(of: Sequence<'_>, (n, d): (usize, usize), span: Span, mut into: 
         let along = |j: usize| dot(grad, &of.values[j * d_v..][..d_v]);
         let total: f32 = (start..end).map(weight).sum();
         let mean = (start..end).map(|j| weight(j) * along(j)).sum::<f32>() / total;
+        let of_total = of.log_totals.get(i).copied().unwrap_or(0.0);
         for j in start..end {
             let p = weight(j) / total;
-            let ds = scale * p * (along(j) - mean);
+            let of_largest = if score(j) == maximum { of_total } else { 0.0 };
+            let ds = scale * (p * (along(j) - mean + of_total) - of_largest);
             add_scaled(row(&mut into.values, j, d_v), p, grad);
             add_scaled(row(&mut into.q, i, d), ds, &of.keys[j * d..][..d]);
             add_scaled(row(&mut into.keys, j, d), ds, q);
@@ -165,10 +172,10 @@ mod tests {
     #[test]
     fn two_keys_by_hand_and_none_at_all() {
         let mut out = [9f32];
-        step(&[2.0], &[0.0, 1.0], &[1.0, 3.0], &mut out);
+        let total = step(&[2.0], &[0.0, 1.0], &[1.0, 3.0], &mut out);
         let e = 2f64.exp(); // scores 0 and 2 at d = 1
         assert!((f64::from(out[0]) - (1.0 + 3.0 * e) / (1.0 + e)).abs() < 1e-6);
-        step(&[2.0], &[], &[], &mut out);
-        assert_eq!(out, [0.0]);
+        assert!((f64::from(total) - (1.0 + 1.0 / e)).abs() < 1e-6);
+        assert_eq!((step(&[2.0], &[], &[], &mut out), out), (0.0, [0.0]));
     }
 }

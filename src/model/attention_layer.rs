@@ -77,6 +77,12 @@ impl AttentionLayer {
         Ok(Self { heads, norm, q, k, v, gate, out, attention })
     }
 
+    pub(super) fn projections(&mut self) -> impl Iterator<Item = &mut Projection> {
+        [Some(&mut self.q), Some(&mut self.k), Some(&mut self.v), self.gate.as_mut(), Some(&mut self.out)]
+            .into_iter()
+            .flatten()
+    }
+
     /// q, k, v of the residual stream x (b, n, d_model) as (b, heads, n, width), rotated where the model is rotary.
     pub(super) fn project(&self, x: &Tensor, rotary: Option<&(Tensor, Tensor)>, kernels: Kernels) -> Result<Qkv> {
         let y = self.norm.forward_by(x, kernels)?;
@@ -133,7 +139,7 @@ impl AttentionLayer {
     pub(super) fn outwards(&self, mixed: &Tensor, kernels: Kernels) -> Result<Tensor> {
         let (batch, h, n, d) = mixed.dims4()?;
         if let Kernels::Fused(simd) = kernels {
-            return ops::linear_from_heads(mixed, &self.out.weight, self.out.bias.as_ref(), simd);
+            return ops::linear_from_heads(mixed, &self.out.weight_in(mixed.dtype())?, self.out.bias.as_ref(), simd);
         }
         self.out.forward(&mixed.transpose(1, 2)?.contiguous()?.reshape((batch, n, h * d))?)
     }
@@ -142,7 +148,7 @@ impl AttentionLayer {
 /// A projection of y (b, n, d_model), split into heads: (b, h, n, width).
 fn by_head(projection: &Projection, y: &Tensor, h: usize, kernels: Kernels) -> Result<Tensor> {
     if let Kernels::Fused(simd) = kernels {
-        return ops::linear_to_heads(y, &projection.weight, projection.bias.as_ref(), h, simd);
+        return ops::linear_to_heads(y, &projection.weight_in(y.dtype())?, projection.bias.as_ref(), h, simd);
     }
     let (batch, n, _) = y.dims3()?;
     let width = projection.weight.dim(0)? / h;

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::{
     attention_layer::{AttentionLayer, Encoded},
     dropout::Dropout,
-    layers::{FeedForward, NormLayer},
+    layers::{FeedForward, NormLayer, Projection},
     setup::{LayerAttention, Setup},
 };
 use crate::{attention::Mask, kernels::Kernels, ops, params::Params};
@@ -34,6 +34,12 @@ impl Block {
         let widths = (shape.d_model, shape.ffn_dim);
         let ffn = FeedForward::new(params, &name("ffn"), shape.activation, widths, conventions.ffn_bias)?;
         Ok(Self { attention, cross, ffn_norm, ffn })
+    }
+
+    /// Every projection: those of attention, of cross-attention, of the feed-forward block.
+    pub(super) fn projections(&mut self) -> impl Iterator<Item = &mut Projection> {
+        let layers = std::iter::once(&mut self.attention).chain(self.cross.as_mut());
+        layers.flat_map(AttentionLayer::projections).chain(self.ffn.projections())
     }
 
     /// Whole sequences x (b, n, d_model).
@@ -67,7 +73,10 @@ impl Block {
     pub(super) fn feed(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
         match kernels {
             Kernels::Plain => x + self.ffn.forward(&self.ffn_norm.forward(x)?)?,
-            Kernels::Fused(simd) => ops::feed_forward(x, self.ffn.sublayer(&self.ffn_norm), simd),
+            Kernels::Fused(simd) if self.ffn.up.weight.dtype() == x.dtype() => {
+                ops::feed_forward(x, self.ffn.sublayer(&self.ffn_norm), simd)
+            }
+            Kernels::Fused(_) => x + self.ffn.forward_by(&self.ffn_norm.forward_by(x, kernels)?, kernels)?,
         }
     }
 }

@@ -57,6 +57,29 @@ impl Decoder {
         Ok(Self { setup: setup.clone(), embedding, positions, blocks, final_norm, output })
     }
 
+    /// The same with its projections and embeddings kept in bf16, rounded to nearest, for a token step that reads half as much;
+    /// all else, arithmetic and states too, stays as it is. For f32 on the CPU; it cannot be trained then.
+    ///
+    /// # Errors
+    /// For a projection from an odd number of inputs, because two weights lie in a word.
+    pub fn with_weights_in_bf16(mut self) -> Result<Self> {
+        let narrow = |weight: &mut Tensor| -> Result<()> {
+            if weight.dim(1)? % 2 == 1 {
+                candle_core::bail!("weights in bf16 lie in pairs, and {:?} has rows of an odd length", weight.dims());
+            }
+            *weight = weight.to_dtype(DType::BF16)?;
+            Ok(())
+        };
+        narrow(&mut self.embedding)?;
+        if self.setup.shape.tied_output {
+            self.output.weight = self.embedding.clone();
+        } else {
+            narrow(&mut self.output.weight)?;
+        }
+        self.blocks.iter_mut().flat_map(Block::projections).try_for_each(|p| narrow(&mut p.weight))?;
+        Ok(self)
+    }
+
     /// What the model was made from.
     #[must_use]
     pub fn setup(&self) -> &Setup {
@@ -75,10 +98,10 @@ impl Decoder {
         self.embedding.device()
     }
 
-    /// Dtype of the weights.
+    /// What it computes in.
     #[must_use]
     pub fn dtype(&self) -> DType {
-        self.embedding.dtype()
+        self.final_norm.gain.dtype()
     }
 
     /// Token ids (b, n) → logits (b, n, vocab) of every position, causal.
@@ -138,11 +161,15 @@ impl Decoder {
         if self.positions.is_some() && start + n > self.setup.max_len {
             candle_core::bail!("position {} is beyond the model's {}", start + n, self.setup.max_len);
         }
-        if let Kernels::Fused(_) = kernels {
-            return ops::embedding(&self.embedding, self.positions.as_ref(), ids, start);
+        match kernels {
+            Kernels::Fused(_) if self.embedding.dtype() == self.dtype() => {
+                return ops::embedding(&self.embedding, self.positions.as_ref(), ids, start);
+            }
+            _ => {}
         }
         let d_model = self.setup.shape.d_model;
-        let x = self.embedding.index_select(&ids.flatten_all()?, 0)?.reshape((batch, n, d_model))?;
+        let rows = self.embedding.index_select(&ids.flatten_all()?, 0)?.to_dtype(self.dtype())?;
+        let x = rows.reshape((batch, n, d_model))?;
         match &self.positions {
             None => Ok(x),
             Some(table) => x.broadcast_add(&table.narrow(0, start, n)?),

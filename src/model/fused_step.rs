@@ -1,7 +1,7 @@
 //! A token step on slices alone: norms, projections, attention, feed-forward, logits and the choice of a token by fused
 //! kernels, in buffers that are made once. The tensor operations of `Session::step` are its readable twin.
 
-use candle_core::Result;
+use candle_core::{DType, Result};
 
 use super::{
     attention_layer::AttentionLayer, decoder::Decoder, layer_state::LayerState, layers::Projection, session::BlockState,
@@ -10,9 +10,13 @@ use crate::{
     attention::{Heads, Token},
     kernels::{
         Simd,
-        fused::{product::product, rows},
+        fused::{
+            product::{in_order, product},
+            rows,
+            weight::widen,
+        },
     },
-    ops::with_slices,
+    ops::{with_bf16_pairs, with_slices},
     spec::{Activation, Positions},
 };
 
@@ -32,6 +36,8 @@ pub(super) struct Workspace {
     mixed: Vec<f32>,
     /// Two of the feed-forward block (b, ffn_dim).
     hidden: [Vec<f32>; 2],
+    /// Inputs in the order of weights that are kept in bf16; empty where none are.
+    ordered: Vec<f32>,
     /// Cosine and sine of each rotary pair.
     turns: Vec<(f32, f32)>,
     /// (b, vocab).
@@ -48,6 +54,7 @@ impl Workspace {
         let widest = |of: fn(&AttentionLayer) -> &Projection| {
             layers().filter_map(|l| of(l).weight.dim(0).ok()).max().unwrap_or_default()
         };
+        let widest_input = shape.d_model.max(n_heads * head_dim).max(shape.ffn_dim);
         let turns = if shape.positions == Positions::Rotary { head_dim / 2 } else { 0 };
         Self {
             simd,
@@ -60,6 +67,7 @@ impl Workspace {
             gate: zeros(n_kv_heads),
             mixed: zeros(n_heads * head_dim),
             hidden: [zeros(shape.ffn_dim), zeros(shape.ffn_dim)],
+            ordered: zeros(if model.embedding.dtype() == DType::BF16 { widest_input } else { 0 }),
             turns: vec![(1.0, 0.0); turns],
             logits: zeros(shape.vocab_size),
         }
@@ -86,20 +94,20 @@ impl Workspace {
             }
             block.ffn_norm.on_rows(self.simd, &self.x, &mut self.y)?;
             let [hidden, gate] = &mut self.hidden;
-            project(self.simd, &block.ffn.up, &self.y, hidden)?;
+            project(self.simd, &block.ffn.up, &self.y, &mut self.ordered, hidden)?;
             match (model.setup.shape.activation, &block.ffn.gate) {
                 (Activation::Relu, _) => rows::relu(self.simd, hidden),
                 (_, None) => rows::gelu(self.simd, hidden),
                 (_, Some(of_gate)) => {
-                    project(self.simd, of_gate, &self.y, gate)?;
+                    project(self.simd, of_gate, &self.y, &mut self.ordered, gate)?;
                     rows::silu_times(self.simd, gate, hidden);
                 }
             }
-            project(self.simd, &block.ffn.down, hidden, &mut self.y)?;
+            project(self.simd, &block.ffn.down, hidden, &mut self.ordered, &mut self.y)?;
             add(&mut self.x, &self.y);
         }
         model.final_norm.on_rows(self.simd, &self.x, &mut self.y)?;
-        project(self.simd, &model.output, &self.y, &mut self.logits)
+        project(self.simd, &model.output, &self.y, &mut self.ordered, &mut self.logits)
     }
 
     /// The most likely next id of every sequence.
@@ -119,12 +127,17 @@ impl Workspace {
             candle_core::bail!("position {} is beyond the model's {}", position + 1, model.setup.max_len);
         }
         let (x, d) = (&mut self.x, shape.d_model);
-        with_slices([&model.embedding], |[table]| {
-            for (x, id) in x.chunks_exact_mut(d).zip(ids) {
-                x.copy_from_slice(&table[*id as usize * d..][..d]);
-            }
-            Ok(())
-        })?;
+        let rows = x.chunks_exact_mut(d).zip(ids);
+        match model.embedding.dtype() {
+            DType::BF16 => with_bf16_pairs(&model.embedding, |table| {
+                rows.for_each(|(x, id)| widen(&table[*id as usize * d / 2..][..d / 2], x));
+                Ok(())
+            }),
+            _ => with_slices([&model.embedding], |[table]| {
+                rows.for_each(|(x, id)| x.copy_from_slice(&table[*id as usize * d..][..d]));
+                Ok(())
+            }),
+        }?;
         if let Some(positions) = &model.positions {
             with_slices([positions], |[table]| {
                 x.chunks_exact_mut(d).for_each(|x| add(x, &table[position * d..][..d]));
@@ -142,12 +155,12 @@ impl Workspace {
         layer.norm.on_rows(self.simd, &self.x, &mut self.y)?;
         let (wide_q, wide_k) = (self.batch * layer.q.weight.dim(0)?, self.batch * layer.k.weight.dim(0)?);
         let (q, k) = (&mut self.q[..wide_q], &mut self.k[..wide_k]);
-        project(self.simd, &layer.q, &self.y, q)?;
-        project(self.simd, &layer.k, &self.y, k)?;
-        project(self.simd, &layer.v, &self.y, &mut self.v)?;
+        project(self.simd, &layer.q, &self.y, &mut self.ordered, q)?;
+        project(self.simd, &layer.k, &self.y, &mut self.ordered, k)?;
+        project(self.simd, &layer.v, &self.y, &mut self.ordered, &mut self.v)?;
         let mut gate: &[f32] = &[];
         if let Some(of_gate) = &layer.gate {
-            project(self.simd, of_gate, &self.y, &mut self.gate)?;
+            project(self.simd, of_gate, &self.y, &mut self.ordered, &mut self.gate)?;
             gate = &self.gate;
         }
         if !self.turns.is_empty() {
@@ -155,7 +168,7 @@ impl Workspace {
             rotate(k, &self.turns, head_dim);
         }
         stepper.step(Token { q, k, v: &self.v, gate }, state, scratch, &mut self.mixed)?;
-        project(self.simd, &layer.out, &self.mixed, &mut self.y)?;
+        project(self.simd, &layer.out, &self.mixed, &mut self.ordered, &mut self.y)?;
         add(&mut self.x, &self.y);
         Ok(())
     }
@@ -167,26 +180,30 @@ impl Workspace {
         };
         layer.norm.on_rows(self.simd, &self.x, &mut self.y)?;
         let q = &mut self.q[..self.batch * layer.q.weight.dim(0)?];
-        project(self.simd, &layer.q, &self.y, q)?;
+        project(self.simd, &layer.q, &self.y, &mut self.ordered, q)?;
         stepper.read_source(q, position, state, scratch, &mut self.mixed)?;
-        project(self.simd, &layer.out, &self.mixed, &mut self.y)?;
+        project(self.simd, &layer.out, &self.mixed, &mut self.ordered, &mut self.y)?;
         add(&mut self.x, &self.y);
         Ok(())
     }
 }
 
-/// `y = x Wᵀ + b` for the rows of x.
-fn project(simd: Simd, projection: &Projection, x: &[f32], y: &mut [f32]) -> Result<()> {
+/// `y = x Wᵀ + b` for the rows of x; `ordered` is room for x in another order.
+fn project(simd: Simd, projection: &Projection, x: &[f32], ordered: &mut [f32], y: &mut [f32]) -> Result<()> {
     let (_, n_in) = projection.weight.dims2()?;
-    match &projection.bias {
-        Some(bias) => with_slices([&projection.weight, bias], |[weight, bias]| {
+    let mut multiply = |bias: &[f32]| match projection.weight.dtype() {
+        DType::BF16 => with_bf16_pairs(&projection.weight, |weight| {
+            product(simd, in_order::<u32>(simd, x, n_in, ordered), weight, bias, n_in, y);
+            Ok(())
+        }),
+        _ => with_slices([&projection.weight], |[weight]| {
             product(simd, x, weight, bias, n_in, y);
             Ok(())
         }),
-        None => with_slices([&projection.weight], |[weight]| {
-            product(simd, x, weight, &[], n_in, y);
-            Ok(())
-        }),
+    };
+    match &projection.bias {
+        Some(bias) => with_slices([bias], |[bias]| multiply(bias)),
+        None => multiply(&[]),
     }
 }
 

@@ -19,6 +19,11 @@ pub struct Projection {
 }
 
 impl Projection {
+    /// The weights as numbers of this type: those of a model that keeps them in bf16 are widened, others are there already.
+    pub(super) fn weight_in(&self, dtype: DType) -> Result<Tensor> {
+        self.weight.to_dtype(dtype)
+    }
+
     /// Drawn with deviation 1/√in; the bias starts at zero.
     ///
     /// # Errors
@@ -38,7 +43,7 @@ impl Projection {
         let (n_out, n_in) = self.weight.dims2()?;
         let mut dims = x.dims().to_vec();
         let rows = x.elem_count() / n_in.max(1);
-        let y = x.reshape((rows, n_in))?.matmul(&self.weight.t()?)?;
+        let y = x.reshape((rows, n_in))?.matmul(&self.weight_in(x.dtype())?.t()?)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -56,7 +61,7 @@ impl Projection {
     pub fn forward_by(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
         match kernels {
             Kernels::Plain => self.forward(x),
-            Kernels::Fused(simd) => ops::linear(x, &self.weight, self.bias.as_ref(), simd),
+            Kernels::Fused(simd) => ops::linear(x, &self.weight_in(x.dtype())?, self.bias.as_ref(), simd),
         }
     }
 }
@@ -195,6 +200,10 @@ impl FeedForward {
 }
 
 impl FeedForward {
+    pub(super) fn projections(&mut self) -> impl Iterator<Item = &mut Projection> {
+        [Some(&mut self.up), self.gate.as_mut(), Some(&mut self.down)].into_iter().flatten()
+    }
+
     /// The whole sub-layer behind this norm, for fused kernels.
     pub(super) fn sublayer<'a>(&'a self, norm: &'a NormLayer) -> ops::FeedForward<'a> {
         let affine = |of: &'a Projection| (&of.weight, of.bias.as_ref());

@@ -15,12 +15,21 @@ use crate::{
     spec::{Activation, Norm, Positions, VariantSpec},
 };
 
+/// What every intermediate result is moved by to see what becomes of it: as far as f32 rounds at most.
+const DISTURBANCE: f64 = f32::EPSILON as f64 / 2.0;
+
 /// Logits and how well they are determined.
 #[derive(Debug, Clone)]
 pub struct Reference {
     /// (b, n, vocab).
     pub logits: Vec<f64>,
-    /// Largest condition of any attention row of any layer.
+    /// How much errors are amplified on the way: the largest condition of any attention row of any layer or, where it is
+    /// more, what the logits move by, relative to the largest of them and over ε, when every number of every intermediate
+    /// result moves by ±ε/2 of its vector's root mean square. A step of f32 arithmetic is off by that or a few times as much,
+    /// so that, to first order, the errors of a whole model are a few ε times this: through all layers, each of which passes on
+    /// what it got times its own amplification. The conditions of rows alone would not do: they take queries and keys as
+    /// exact, but a relu leaves of numbers near zero what is nearly all error, and a denominator made of such features
+    /// passes it on whole.
     pub condition: f64,
 }
 
@@ -118,36 +127,30 @@ fn evaluate(
         }
     }
     let weights = params.tensors().iter().map(|(k, t)| Ok((k.clone(), to_f64(t)?))).collect::<Result<_>>()?;
-    let mut model = Model { setup, weights: Weights(weights), steppers, condition: 1.0 };
-    let encoded = match sources {
-        None => None,
-        Some(Sources { ids, lengths }) => {
-            let n = ids.len() / batch.max(1);
-            let mask = Mask::Full { source_lengths: Some(lengths.to_vec()) };
-            let mut x = embed(setup, &model.weights, ids, n)?;
-            for i in 0..shape.n_layers {
-                model.attention(&format!("encoder.{i}"), &mut x, batch, &mask, None)?;
-                model.feed(&format!("encoder.{i}"), &mut x)?;
-            }
-            Some((model.weights.norm("encoder_norm", setup, &x)?, mask))
-        }
-    };
-    let n = ids.len() / batch.max(1);
-    let mut x = embed(setup, &model.weights, ids, n)?;
-    for i in 0..shape.n_layers {
-        let prefix = format!("blocks.{i}");
-        model.attention(&prefix, &mut x, batch, &Mask::Causal, None)?;
-        if let Some((encoded, mask)) = &encoded {
-            model.attention(&format!("{prefix}.cross"), &mut x, batch, mask, Some(encoded))?;
-        }
-        model.feed(&prefix, &mut x)?;
+    let mut model = Model { setup, weights: Weights(weights), steppers, disturbance: 0.0, condition: 1.0 };
+    let logits = model.logits(ids, batch, sources)?;
+    let of_rows = model.condition;
+    model.disturbance = DISTURBANCE;
+    let moved = model.logits(ids, batch, sources)?;
+    let largest = logits.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
+    let by = logits.iter().zip(&moved).fold(0.0, |m: f64, (x, moved)| m.max((x - moved).abs()));
+    Ok(Reference { logits, condition: of_rows.max(by / (f64::from(f32::EPSILON) * largest)) })
+}
+
+/// Moves every number by ± a part of the root mean square of its vector of `width`; the signs look random and depend on the
+/// numbers.
+fn disturb(rows: &mut [f64], width: usize, part: f64) {
+    if part == 0.0 {
+        return;
     }
-    let (weights, d) = (&model.weights, shape.d_model);
-    let y = weights.norm("final_norm", setup, &x)?;
-    let output = if shape.tied_output { weights.get("embedding")? } else { weights.get("output.weight")? };
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let logits = y.chunks(d).flat_map(|row| output.chunks(d).map(move |w| dot(w, row))).collect();
-    Ok(Reference { logits, condition: model.condition })
+    for row in rows.chunks_mut(width.max(1)) {
+        let by = part * (row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64).sqrt();
+        for x in row {
+            // The multiplier of SplitMix64, whose upper bits depend on all lower ones.
+            let mixed = (x.to_bits() ^ (x.to_bits() >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            *x += if mixed >> 63 == 0 { by } else { -by };
+        }
+    }
 }
 
 /// What the formulas of the layers share.
@@ -156,11 +159,50 @@ struct Model<'a> {
     weights: Weights,
     /// Variants by the name of their layer.
     steppers: BTreeMap<String, Box<dyn Stepper>>,
+    /// What intermediate results are moved by; 0 but to see what becomes of it.
+    disturbance: f64,
     /// Largest condition so far.
     condition: f64,
 }
 
 impl Model<'_> {
+    /// (b, n, vocab).
+    fn logits(&mut self, ids: &[u32], batch: usize, sources: Option<Sources<'_>>) -> Result<Vec<f64>> {
+        let (shape, setup) = (self.setup.shape, self.setup);
+        let encoded = match sources {
+            None => None,
+            Some(Sources { ids, lengths }) => {
+                let mask = Mask::Full { source_lengths: Some(lengths.to_vec()) };
+                let mut x = self.embed(ids, batch)?;
+                for i in 0..shape.n_layers {
+                    self.attention(&format!("encoder.{i}"), &mut x, batch, &mask, None)?;
+                    self.feed(&format!("encoder.{i}"), &mut x)?;
+                }
+                Some((self.weights.norm("encoder_norm", setup, &x)?, mask))
+            }
+        };
+        let mut x = self.embed(ids, batch)?;
+        for i in 0..shape.n_layers {
+            let prefix = format!("blocks.{i}");
+            self.attention(&prefix, &mut x, batch, &Mask::Causal, None)?;
+            if let Some((encoded, mask)) = &encoded {
+                self.attention(&format!("{prefix}.cross"), &mut x, batch, mask, Some(encoded))?;
+            }
+            self.feed(&prefix, &mut x)?;
+        }
+        let (weights, d) = (&self.weights, shape.d_model);
+        let y = weights.norm("final_norm", setup, &x)?;
+        let output = if shape.tied_output { weights.get("embedding")? } else { weights.get("output.weight")? };
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        Ok(y.chunks(d).flat_map(|row| output.chunks(d).map(move |w| dot(w, row))).collect())
+    }
+
+    fn embed(&self, ids: &[u32], batch: usize) -> Result<Vec<f64>> {
+        let mut x = embed(self.setup, &self.weights, ids, ids.len() / batch.max(1))?;
+        disturb(&mut x, self.setup.shape.d_model, self.disturbance);
+        Ok(x)
+    }
+
     /// x += attention(norm(x)), keys and values from `source` (b, M, d_model) or from the sequence itself.
     fn attention(
         &mut self,
@@ -173,11 +215,14 @@ impl Model<'_> {
         let (shape, heads, d) = (self.setup.shape, self.setup.heads, self.setup.shape.d_model);
         let (weights, stepper) = (&self.weights, &self.steppers[prefix]);
         let name = |part: &str| format!("{prefix}.{part}");
-        let y = weights.norm(&name("attention_norm"), self.setup, x)?;
+        let mut y = weights.norm(&name("attention_norm"), self.setup, x)?;
+        disturb(&mut y, d, self.disturbance);
         let from = source.unwrap_or(&y);
         let (n, m) = (y.len() / (d * batch), from.len() / (d * batch));
         let project = |part: &str, of: &[f64], n: usize, h: usize, width: usize| -> Result<Vec<f64>> {
-            Ok(by_head(&weights.project(&name(part), of, d)?, batch, n, h, width))
+            let mut rows = by_head(&weights.project(&name(part), of, d)?, batch, n, h, width);
+            disturb(&mut rows, width, self.disturbance);
+            Ok(rows)
         };
         let mut q = project("q", &y, n, heads.n_heads, heads.head_dim)?;
         let mut k = project("k", from, m, heads.n_kv_heads, heads.head_dim)?;
@@ -195,8 +240,10 @@ impl Model<'_> {
         let inputs = Inputs { batch, n, source: m, input_dim, value_dim, q, k, v, gate };
         let mixed = attend(&stepper.weights(), heads, &inputs, mask);
         self.condition = mixed.condition.iter().copied().fold(self.condition, f64::max);
-        let rows = by_row(&mixed.out, batch, n, heads);
+        let mut rows = by_row(&mixed.out, batch, n, heads);
+        disturb(&mut rows, heads.head_dim, self.disturbance);
         add(x, &weights.project(&name("out"), &rows, heads.n_heads * heads.head_dim)?);
+        disturb(x, d, self.disturbance);
         Ok(())
     }
 
@@ -204,9 +251,10 @@ impl Model<'_> {
     fn feed(&self, prefix: &str, x: &mut [f64]) -> Result<()> {
         let (shape, weights, d) = (self.setup.shape, &self.weights, self.setup.shape.d_model);
         let name = |part: &str| format!("{prefix}.{part}");
-        let y = weights.norm(&name("ffn_norm"), self.setup, x)?;
+        let mut y = weights.norm(&name("ffn_norm"), self.setup, x)?;
+        disturb(&mut y, d, self.disturbance);
         let up = weights.project(&name("ffn.up"), &y, d)?;
-        let hidden: Vec<f64> = match shape.activation {
+        let mut hidden: Vec<f64> = match shape.activation {
             Activation::Relu => up.iter().map(|x| x.max(0.0)).collect(),
             Activation::Gelu => up.iter().map(|x| gelu(*x)).collect(),
             Activation::Swiglu => {
@@ -214,7 +262,9 @@ impl Model<'_> {
                 gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
             }
         };
+        disturb(&mut hidden, shape.ffn_dim, self.disturbance);
         add(x, &weights.project(&name("ffn.down"), &hidden, shape.ffn_dim)?);
+        disturb(x, d, self.disturbance);
         Ok(())
     }
 }

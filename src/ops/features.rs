@@ -1,29 +1,31 @@
 //! Feature maps φ that are more than a function of single numbers.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{gradient, linear::sum_of_rows, made, numbers, room, with_slices};
 use crate::kernels::{
     Simd, for_each_part,
-    fused::{affine_relu as kernel, features, fourier as fourier_kernel},
+    fused::{affine as kernel, features, fourier as fourier_kernel, opposite},
+    new_chunks,
 };
 
-/// `relu(scale · W x + b)` (Kasai et al. 2021, eq. 5), one map a head: x (b, h, n, d), weight (h, m, d), bias (h, m);
-/// (b, h, n, m).
+/// `max(scale · W x + b, floor)`, one map a head: x (b, h, n, d), weight (h, m, d), bias (h, m); (b, h, n, m). A floor of 0 is a
+/// relu (Kasai et al. 2021, eq. 5), one of −∞ none.
 ///
 /// # Errors
 /// On shapes that do not fit together and on anything but f32 on the CPU.
-pub fn affine_relu(x: &Tensor, scale: f32, weight: &Tensor, bias: &Tensor, simd: Simd) -> Result<Tensor> {
+pub fn affine(x: &Tensor, (scale, floor): (f32, f32), weight: &Tensor, bias: &Tensor, simd: Simd) -> Result<Tensor> {
     let ((batch, heads, n, d), (of_heads, m, width)) = (x.dims4()?, weight.dims3()?);
     if of_heads != heads || width != d || bias.dims2()? != (heads, m) || d == 0 || m == 0 {
         candle_core::bail!("a map of x {:?} by weights {:?}", x.dims(), weight.dims());
     }
-    let op = AffineRelu { scale, simd, batch, heads, n, d, m };
+    let op = Affine { scale, floor, simd, batch, heads, n, d, m };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
-struct AffineRelu {
+struct Affine {
     scale: f32,
+    floor: f32,
     simd: Simd,
     batch: usize,
     heads: usize,
@@ -32,7 +34,7 @@ struct AffineRelu {
     m: usize,
 }
 
-impl AffineRelu {
+impl Affine {
     fn parts(&self) -> usize {
         self.batch * self.heads
     }
@@ -42,9 +44,9 @@ impl AffineRelu {
     }
 }
 
-impl CustomOp3 for AffineRelu {
+impl CustomOp3 for Affine {
     fn name(&self) -> &'static str {
-        "affine-relu"
+        "affine"
     }
 
     fn cpu_fwd(
@@ -64,7 +66,8 @@ impl CustomOp3 for AffineRelu {
             let head = i % heads;
             let (weight, bias) = (&weight[head * m * d..][..m * d], &bias[head * m..][..m]);
             let mut room = vec![0f32; m * d];
-            kernel::forward(self.simd, &x[i * n * d..][..n * d], self.scale, weight, bias, &mut room, phi);
+            let x = &x[i * n * d..][..n * d];
+            kernel::forward(self.simd, x, (self.scale, self.floor), weight, bias, &mut room, phi);
         });
         made(phi, (self.batch, heads, n, m))
     }
@@ -90,7 +93,8 @@ impl CustomOp3 for AffineRelu {
                 let (x, phi, grad) =
                     (&x[i * n * d..][..n * d], &phi[i * n * m..][..n * m], &grad[i * n * m..][..n * m]);
                 let mut room = vec![0f32; kernel::room_len(m)];
-                kernel::backward(self.simd, (x, phi, grad), self.scale, weight, &mut room, (dx, dw, db));
+                let how = (self.scale, self.floor);
+                kernel::backward(self.simd, (x, phi, grad), how, weight, &mut room, (dx, dw, db));
             });
             Ok(())
         })?;
@@ -103,6 +107,49 @@ fn total(sequences: &[f32], of: &Tensor) -> Result<Option<Tensor>> {
     let mut total = room(of);
     sum_of_rows(sequences, &mut total);
     gradient(of, total)
+}
+
+/// `softmax(x) ⊕ softmax(−x)` over the last dimension (Zhang et al. 2024): (…, n) to (…, 2n).
+///
+/// # Errors
+/// On anything but f32 on the CPU.
+pub fn opposite_softmaxes(x: &Tensor, simd: Simd) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Opposite { simd })
+}
+
+/// Rows a thread takes at a time.
+const ROWS: usize = 32;
+
+struct Opposite {
+    simd: Simd,
+}
+
+impl CustomOp1 for Opposite {
+    fn name(&self) -> &'static str {
+        "opposite-softmaxes"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (x, mut shape) = (numbers(x, layout)?, layout.dims().to_vec());
+        let Some(width) = shape.last_mut() else { candle_core::bail!("a softmax over no dimension") };
+        let n = *width;
+        *width *= 2;
+        let out = new_chunks(2 * x.len(), 2 * n.max(1) * ROWS, 8 * x.len(), |i, out| {
+            opposite::forward(self.simd, &x[i * n * ROWS..][..out.len() / 2], n, out);
+        });
+        made(out, shape)
+    }
+
+    fn bwd(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let n = x.dims().last().copied().unwrap_or(1);
+        let dx = with_slices([out, &grad.contiguous()?], |[out, grad]| {
+            Ok(new_chunks(x.elem_count(), n.max(1) * ROWS, 8 * x.elem_count(), |i, dx| {
+                let at = 2 * i * n * ROWS..2 * (i * n * ROWS + dx.len());
+                opposite::backward(self.simd, &out[at.clone()], &grad[at], n, dx);
+            }))
+        })?;
+        gradient(x, dx)
+    }
 }
 
 /// `√(1/D) [sin(w_i·x̂), cos(w_i·x̂)]`, `x̂ = x / (‖x‖ + ε)` (Peng et al. 2021, §3.1), D draws a head: x (b, h, n, d), weight

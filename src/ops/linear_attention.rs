@@ -83,23 +83,35 @@ pub fn linear_attention_after(
             let (keys, values) = (&phi_k[i * s.n * m..][..s.n * m], &v[i * s.n * d..][..s.n * d]);
             let (mut of_keys, mut z) = (vec![0f32; m * d], vec![0f32; m]);
             for g in 0..s.group {
-                for (r, row) in before.chunks_exact(d + 1).enumerate() {
-                    of_keys[r * d..][..d].copy_from_slice(&row[..d]);
-                    z[r] = row[d];
-                }
+                apart(before, &mut of_keys, &mut z);
                 let queries = &phi_q[(i * s.group + g) * s.n * m..][..s.n * m];
                 let (decay, out) = (decay.as_deref(), &mut out[g * s.n * d..][..s.n * d]);
                 linear::forward(simd, queries, keys, values, decay, &mut of_keys, &mut z, normalizer, out);
             }
-            for (r, row) in after.chunks_exact_mut(d + 1).enumerate() {
-                row[..d].copy_from_slice(&of_keys[r * d..][..d]);
-                row[d] = z[r];
-            }
+            together(&of_keys, &z, after);
         });
         Ok(())
     })?;
     let device = &candle_core::Device::Cpu;
     Ok((Tensor::from_vec(out, s.out_shape(), device)?, Tensor::from_vec(after, sums.shape(), device)?))
+}
+
+/// S (m, d_v) and z (m) from rows in which they stand side by side.
+pub(super) fn apart(rows: &[f32], s: &mut [f32], z: &mut [f32]) {
+    let d = s.len() / z.len();
+    for ((row, s), z) in rows.chunks_exact(d + 1).zip(s.chunks_exact_mut(d)).zip(z) {
+        s.copy_from_slice(&row[..d]);
+        *z = row[d];
+    }
+}
+
+/// The other way.
+pub(super) fn together(s: &[f32], z: &[f32], rows: &mut [f32]) {
+    let d = s.len() / z.len();
+    for ((row, s), z) in rows.chunks_exact_mut(d + 1).zip(s.chunks_exact(d)).zip(z) {
+        row[..d].copy_from_slice(s);
+        row[d] = *z;
+    }
 }
 
 struct Attend {
@@ -231,7 +243,7 @@ impl CustomOp3 for Attend {
                             grad: &grad[at * d..][..s.n * d],
                             log_decay,
                             causal: self.how.causal,
-                            normalizer: self.how.normalizer,
+                            denominators: self.how.normalizer.into(),
                         };
                         let into = Gradients {
                             phi_q: if dq.is_empty() { &mut [] } else { &mut dq[g * s.n * m..][..s.n * m] },

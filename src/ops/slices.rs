@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor};
+use half::slice::HalfFloatSliceExt;
 
 /// Lends the numbers of contiguous f32 CPU tensors; copies nothing.
 pub(crate) fn with_slices<const N: usize, T>(
@@ -18,6 +19,21 @@ pub(crate) fn with_slices<const N: usize, T>(
         };
     }
     body(slices)
+}
+
+/// Lends a contiguous bf16 CPU matrix of even width as it lies in memory, two numbers to a word, the first in the lower half.
+pub(crate) fn with_bf16_pairs<T>(matrix: &Tensor, body: impl FnOnce(&[u32]) -> Result<T>) -> Result<T> {
+    let (storage, layout) = matrix.storage_and_layout();
+    let words = match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::BF16(data)), Some((start, end))) if cfg!(target_endian = "little") => {
+            bytemuck::try_cast_slice(data[start..end].reinterpret_cast()).ok()
+        }
+        _ => None,
+    };
+    match words {
+        Some(words) => body(words),
+        None => candle_core::bail!("pairs can be had of contiguous bf16 matrices of even width on the CPU"),
+    }
 }
 
 /// Lends the numbers of three tensors for writing; they must not share memory.

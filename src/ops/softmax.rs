@@ -163,6 +163,7 @@ impl CustomOp3 for Attend {
                         keys: &k[i * s.source * s.width..][..seen * s.width],
                         values: &v[i * s.source * s.value_dim..][..seen * s.value_dim],
                         grad: &grad[i * queries * s.value_dim..][..queries * s.value_dim],
+                        log_totals: &[],
                     };
                     let out = &out[i * queries * s.value_dim..][..queries * s.value_dim];
                     let stats = &stats[i * queries * 2..][..queries * 2];

@@ -25,3 +25,4 @@ pub use look::{Dash, HUES, Look, Rgb};
 pub use material::{CellsFrom, Material, QualityFrom, TrainingFrom};
 pub use page::render_page;
 pub use summary::{name_among, per_token, render_summary, shape_title};
+pub(crate) use text::plural;

@@ -26,7 +26,7 @@ pub(super) fn shortened(text: &str, longest: usize) -> String {
 }
 
 /// `1 cell`, `2 cells`.
-pub(super) fn plural(n: usize, what: &str) -> String {
+pub(crate) fn plural(n: usize, what: &str) -> String {
     let number = super::numbers::thousands(&n.to_string());
     format!("{number} {what}{}", if n == 1 { "" } else { "s" })
 }

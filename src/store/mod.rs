@@ -23,7 +23,7 @@ pub use files::{CellsFile, JsonLinesFile, SAMPLE_COLUMNS, SamplesFile, cells_csv
 pub use gather::{Found, GatherError, each_row, gather, parse_rows, read_bytes};
 pub use journal::{Journal, JournalHeader, journal_path, state_dir};
 pub use merge::{Merge, MergeError};
-pub use output::{Existing, Output, OutputError, is_closed_pipe};
+pub use output::{Existing, Output, OutputError, is_closed_pipe, write_whole};
 pub use pool::pool;
 pub use read::{CellsTable, ReadError, Reading, Take, each_cell, parse_cells, read_cells};
 pub use recorder::{Files, Recorder};

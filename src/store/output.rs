@@ -178,6 +178,27 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
 }
 
+/// Writes a file in one step: where that fails, what was there stays and nothing half-written is left. A device or a pipe is
+/// written to.
+///
+/// # Errors
+/// See [`OutputError`].
+pub fn write_whole(target: &str, existing: Existing, bytes: &[u8]) -> Result<(), OutputError> {
+    let path = Path::new(target);
+    let unwritable = |source| OutputError::Unwritable { path: target.to_owned(), source };
+    if is_special(path) {
+        let written = OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+        return written.map_err(unwritable);
+    }
+    match fs::canonicalize(path) {
+        Ok(there) if there.is_dir() => Err(unwritable(io::ErrorKind::IsADirectory.into())),
+        Ok(_) if existing == Existing::Refuse => Err(OutputError::Exists { path: target.to_owned() }),
+        // Through a link, not in its place.
+        Ok(there) => replace(&there, bytes),
+        Err(_) => replace(path, bytes),
+    }
+}
+
 /// Replaces a file by these bytes in one step: whoever looks sees the old or the new one, whole.
 ///
 /// # Errors
@@ -216,6 +237,31 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("readable"), "one\ntwo\n");
         assert!(Output::open(name, Existing::Overwrite).expect("overwritten").is_empty());
         assert_eq!(fs::read_to_string(&path).expect("readable"), "");
+    }
+
+    #[test]
+    fn a_file_is_written_as_a_whole_or_left_as_it_was() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("out.csv");
+        let name = path.to_str().expect("utf-8");
+        write_whole(name, Existing::Refuse, b"one\n").expect("new");
+        assert!(matches!(write_whole(name, Existing::Refuse, b"two\n"), Err(OutputError::Exists { .. })));
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "one\n");
+        write_whole(name, Existing::Overwrite, b"two\n").expect("overwritten");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "two\n");
+        for target in [dir.path().to_path_buf(), dir.path().join("missing/out.csv")] {
+            let error = write_whole(target.to_str().expect("utf-8"), Existing::Overwrite, b"x");
+            assert!(matches!(error, Err(OutputError::Unwritable { .. })), "{error:?}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "nothing is left beside it");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_written_to_and_a_full_one_says_so() {
+        write_whole("/dev/null", Existing::Refuse, b"x").expect("written");
+        let error = write_whole("/dev/full", Existing::Refuse, b"x").expect_err("full").to_string();
+        assert!(error.starts_with("cannot write /dev/full: "), "{error}");
     }
 
     #[test]

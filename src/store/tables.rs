@@ -24,6 +24,8 @@ pub enum TableKind {
 pub struct TrainingTable {
     /// In the order of the file.
     pub rows: Vec<TrainingRow>,
+    /// Whether the last line was cut off, and left out.
+    pub is_truncated: bool,
 }
 
 /// One update, or one look at what is held out.
@@ -52,6 +54,8 @@ pub struct TrainingRow {
 pub struct QualityTable {
     /// In the order of the file.
     pub rows: Vec<QualityRow>,
+    /// Whether the last line was cut off, and left out.
+    pub is_truncated: bool,
 }
 
 /// One trained model.
@@ -134,7 +138,8 @@ pub fn parse_training(path: &str, bytes: &[u8]) -> Result<TrainingTable, ReadErr
             validation_accuracy: number(line, "validation_accuracy")?,
         })
     };
-    Ok(TrainingTable { rows: reading.lines.iter().map(row).collect::<Result<_, ReadError>>()? })
+    let rows = reading.lines.iter().map(row).collect::<Result<_, ReadError>>()?;
+    Ok(TrainingTable { rows, is_truncated: reading.is_truncated })
 }
 
 /// Reads qualities. Columns that are not known are left out; a last line that was cut off too.
@@ -176,7 +181,8 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             seq_len: reading.number(line, "seq_len")?,
         })
     };
-    Ok(QualityTable { rows: reading.lines.iter().map(row).collect::<Result<_, ReadError>>()? })
+    let rows = reading.lines.iter().map(row).collect::<Result<_, ReadError>>()?;
+    Ok(QualityTable { rows, is_truncated: reading.is_truncated })
 }
 
 /// A file of named columns, as text.
@@ -184,6 +190,8 @@ struct Reading {
     path: String,
     header: StringRecord,
     lines: Vec<Line>,
+    /// Whether the last line was cut off, and left out.
+    is_truncated: bool,
 }
 
 struct Line {
@@ -208,7 +216,7 @@ impl Reading {
         let (header, reader) = opened(path, bytes)?;
         let here = |line, column, message| ReadError::Invalid { path: path.to_owned(), line, column, message };
         let is_cut = bytes.last() != Some(&b'\n');
-        let mut lines: Vec<Line> = Vec::new();
+        let (mut lines, mut is_truncated) = (Vec::new(), false);
         let mut records = reader.into_records().peekable();
         while let Some(record) = records.next() {
             let fields = record.map_err(|e| {
@@ -223,11 +231,13 @@ impl Reading {
             let number = fields.position().map_or(0, csv::Position::line);
             if fields.len() == header.len() {
                 lines.push(Line { number, fields });
-            } else if !(is_cut && records.peek().is_none()) {
+            } else if is_cut && records.peek().is_none() {
+                is_truncated = true;
+            } else {
                 return Err(here(number, None, format!("{} fields; the header has {}", fields.len(), header.len())));
             }
         }
-        Ok(Self { path: path.to_owned(), header, lines })
+        Ok(Self { path: path.to_owned(), header, lines, is_truncated })
     }
 
     /// The field of a column; `None` where there is no such column.
@@ -310,7 +320,9 @@ mod tests {
         assert!(error.starts_with("log.csv, line 3, column loss: 'much'"), "{error}");
         let error = parse_training("log.csv", b"step,loss\n1\n2,3\n").expect_err("short").to_string();
         assert!(error.contains("line 2: 1 fields"), "{error}");
-        assert_eq!(parse_training("log.csv", b"step,loss\n1,2\n2").expect("cut").rows.len(), 1);
+        let cut = parse_training("log.csv", b"step,loss\n1,2\n2").expect("cut");
+        assert_eq!((cut.rows.len(), cut.is_truncated), (1, true));
+        assert!(!parse_training("log.csv", b"step,loss\n1,2").expect("whole").is_truncated);
         let error = parse_training("log.csv", b"step,loss\n1,\xff\n").expect_err("no text").to_string();
         assert_eq!(error, "log.csv, line 2, column loss: not UTF-8");
         let error = kind_of("x.csv", b"step;loss\n1;2\n").expect_err("semicolons").to_string();

@@ -108,7 +108,7 @@ pub struct Visit {
 /// Why a visit gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum VisitError {
-    /// The user asked to stop; what there is stays.
+    /// The user asked to stop, or to go on without these cells; what earlier visits measured stays.
     #[error("interrupted")]
     Interrupted,
     /// Memory ran out while trying.

@@ -167,7 +167,8 @@ impl Axes {
     /// compared with another's better code.
     fn implementations_at(&self, place: Place, facts: &RunFacts) -> Vec<Implementation> {
         let fused = facts.device_kind == DeviceKind::Cpu
-            && place.dtype == DType::F32
+            // The CPU has no arithmetic in bf16, so that only fused steps, which widen weights as they read them, have it.
+            && place.dtype != DType::F16
             && self.variants.iter().all(has_fused_form);
         let default = if fused { Implementation::Fused } else { Implementation::Reference };
         self.implementations.clone().unwrap_or_else(|| vec![default])

@@ -202,7 +202,10 @@ impl GroupRun<'_, '_> {
         match visit(&mut **executor, &mut **instruments, &cells, &request, (round, attempt)) {
             Ok(visited) => self.note(p, u, visited, false),
             Err(VisitError::Interrupted) => {
-                p.cut = Some(Cut::Interrupted);
+                self.note_skips(p);
+                if p.units[u].stop != Some(StopReason::Skipped) {
+                    p.cut = Some(Cut::Interrupted);
+                }
                 Ok(false)
             }
             Err(error) => {

@@ -32,4 +32,5 @@ pub use record::{CellRecord, FOREIGN_CPU_LIMIT_PCT, GroupRecord, Outcome, Peaks,
 pub use runner::Runner;
 pub use settings::{MIN_ROUNDS, MeasureSettings};
 pub use shard::Part;
+pub(crate) use visiting::panic_message;
 pub use world::{Instruments, Restored, World, nine_digits};

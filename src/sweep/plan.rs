@@ -194,6 +194,20 @@ impl Plan {
         Self { groups, settings: self.settings.clone(), seed: self.seed, whole: None }
     }
 
+    /// Places among all cells of those that one visit measures together with the cell at that place, from short to long.
+    #[must_use]
+    pub fn visited_with(&self, cell: usize) -> Vec<usize> {
+        let mut first = 0;
+        for group in &self.groups {
+            let unit = group.units.iter().find(|unit| unit.iter().any(|i| first + i == cell));
+            if let Some(unit) = unit {
+                return unit.iter().map(|i| first + i).collect();
+            }
+            first += group.cells.len();
+        }
+        Vec::new()
+    }
+
     /// Every cell, group by group.
     pub fn cells(&self) -> impl Iterator<Item = &Cell> {
         self.groups.iter().flat_map(|g| &g.cells)

@@ -68,13 +68,15 @@ pub(super) fn visit(
 /// Runs what may panic; a panic becomes [`VisitError::Failed`] with its message.
 pub(super) fn caught<T>(call: impl FnOnce() -> Result<T, VisitError>) -> Result<T, VisitError> {
     // The executor drops all data of a visit with the visit, so nothing half-made is looked at afterwards.
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(VisitError::Failed(message(panic.as_ref()))))
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(VisitError::Failed(format!("panicked: {}", panic_message(panic.as_ref())))))
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text =
         panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.unwrap_or_else(|| "no message".to_owned()))
+    text.unwrap_or_else(|| "no message".to_owned())
 }
 
 /// Whether there is a figure that stands for the cell: a generation that ended early has none for lengths that it did

@@ -104,7 +104,7 @@ impl Row {
 
     fn set_speed(&mut self, speed: &Speed, n_threads: usize, time: &str) {
         let round = |x: f64| (x * 10.0).round() / 10.0;
-        self.tokens_per_s = Some(round(speed.tokens_per_s));
+        self.tokens_per_s = speed.tokens_per_s.map(round);
         self.tokens_per_s_ci95_low = speed.interval.map(|(low, _)| round(low));
         self.tokens_per_s_ci95_high = speed.interval.map(|(_, high)| round(high));
         self.state_bytes = Some(speed.state_bytes);
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!((rows.all()[0].tokens_per_s, rows.all()[0].speed_rounds), (Some(282_665.5), None));
         let speed = Speed {
             len: 16,
-            tokens_per_s: 1234.56,
+            tokens_per_s: Some(1234.56),
             interval: Some((1200.0, 1300.0)),
             rounds: 6,
             state_bytes: 7,

@@ -45,8 +45,8 @@ pub struct Bench<'a> {
 pub struct Speed {
     /// Tokens of context.
     pub len: usize,
-    /// Over all sequences: of the median round.
-    pub tokens_per_s: f64,
+    /// Over all sequences: of the median round; `None` where no round had a sample.
+    pub tokens_per_s: Option<f64>,
     /// Its 95 % interval over the rounds.
     pub interval: Option<Interval>,
     /// Rounds.
@@ -139,7 +139,7 @@ impl Bench<'_> {
         let per_s = |ns: f64| self.decode.batch as f64 * 1e9 / ns.max(f64::MIN_POSITIVE);
         Speed {
             len,
-            tokens_per_s: median(&seen.token_ns).map_or(0.0, per_s),
+            tokens_per_s: median(&seen.token_ns).map(per_s),
             interval: median_interval(&seen.token_ns).map(|(low, high)| (per_s(high), per_s(low))),
             rounds: seen.token_ns.len(),
             state_bytes: seen.state_bytes,
@@ -187,7 +187,7 @@ mod tests {
         let [of_model] = &speeds[..] else { panic!("{speeds:?}") };
         for (speed, len) in of_model.iter().zip([2, 30]) {
             // A token lasts from one read of the clock to the next: 3 tokens in 1 ms.
-            assert_eq!((speed.len, speed.tokens_per_s, speed.interval), (len, 3000.0, Some((3000.0, 3000.0))));
+            assert_eq!((speed.len, speed.tokens_per_s, speed.interval), (len, Some(3000.0), Some((3000.0, 3000.0))));
             // Keys and values of 2 layers, 2 heads of 32, f32.
             assert_eq!((speed.rounds, speed.state_bytes), (6, 2 * 2 * 64 * 4 * len as u64));
         }

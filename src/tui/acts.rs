@@ -5,8 +5,13 @@ use super::{
     dialog::{Ask, Dialog, Purpose},
     host::Order,
     keys::{Action, Screen},
+    live_run::CellState,
 };
-use crate::{spec::CellId, store::Row, sweep::Overrides};
+use crate::{
+    spec::{Cell, CellId},
+    store::Row,
+    sweep::Overrides,
+};
 
 impl App {
     pub(crate) fn act(&mut self, action: Action) -> Option<Effect> {
@@ -32,6 +37,7 @@ impl App {
             Action::MoreRounds => return self.rerun(2),
             Action::MeasureLimits => return self.measure_limits(),
             Action::OpenFile => return Some(self.open_file()),
+            Action::Swap => self.swap(),
             Action::Filter => self.dialog = Some(Dialog::input(Purpose::Filter, &self.grid.filter.clone())),
             Action::Turn => self.shows_training = !self.shows_training && !self.trainings.is_empty(),
             _ => return self.act_on_screen(action),
@@ -40,13 +46,25 @@ impl App {
     }
 
     fn act_on_screen(&mut self, action: Action) -> Option<Effect> {
-        match (self.screen, action) {
-            (Screen::Tradeoff, Action::NextChart) => {
-                self.quality_at += 1;
-                return None;
+        if self.screen == Screen::Live && self.shows_training && self.trainings.act(action) {
+            return None;
+        }
+        if self.screen == Screen::Tradeoff && action != Action::LogLinear {
+            self.tradeoff.act(action);
+            return None;
+        }
+        let there_is_one = match action {
+            Action::NextBatch | Action::PreviousBatch => {
+                self.sheet().filter(|s| s.batches.len() < 2).map(|_| "there is one batch size here")
             }
-            (Screen::Live, _) if self.shows_training && self.trainings.act(action) => return None,
-            _ => {}
+            Action::NextSheet | Action::PreviousSheet => {
+                (self.sheets.len() == 1).then_some("there is one workload here")
+            }
+            _ => None,
+        };
+        if let Some(text) = there_is_one {
+            self.notice = Some(text.to_owned());
+            return None;
         }
         if self.screen != Screen::Setup && self.selection.act(action, &self.sheets) {
             self.refresh_charts();
@@ -134,16 +152,24 @@ impl App {
             return None;
         };
         let cells: Vec<usize> = match self.screen {
-            Screen::Grid => self.grid.selected().into_iter().collect(),
+            Screen::Grid => self.grid.selected().map_or_else(Vec::new, |at| run.plan().visited_with(at)),
             _ => run.current.clone(),
         };
-        let names: Vec<String> =
-            cells.iter().filter_map(|i| run.plan().cells().nth(*i)).map(crate::spec::Cell::label).collect();
-        let ids: Vec<CellId> = cells.iter().filter_map(|i| Some(CellId(run.rows.get(*i)?.cell_id.clone()))).collect();
-        if ids.is_empty() {
+        if cells.iter().any(|at| self.state(*at) == CellState::Final) {
+            self.notice = Some("the selected cell is done; r measures it again when the run is over".to_owned());
             return None;
         }
-        self.notice = Some(format!("going on without {}", names.join(", ")));
+        let all: Vec<&Cell> = cells.iter().filter_map(|i| run.plan().cells().nth(*i)).collect();
+        let without = match all.as_slice() {
+            [] => return None,
+            [one] => one.label(),
+            [first, .., last] => format!("{} to {}, which are measured in one", first.label(), last.label()),
+        };
+        let ids = all.iter().map(|cell| cell.id()).collect();
+        if let Some(run) = &mut self.run {
+            run.left_out.extend(cells);
+        }
+        self.notice = Some(format!("going on without {without}"));
         Some(Effect::Skip(ids))
     }
 
@@ -175,6 +201,15 @@ impl App {
         }
         self.measuring_limits = true;
         Some(Effect::MeasureLimits)
+    }
+
+    fn swap(&mut self) {
+        if self.run.is_some() {
+            self.notice = Some("the rows of the run are at hand, and stay so".to_owned());
+        } else if self.compare.files.len() > 1 {
+            self.compare.files.swap(0, self.compare.against);
+            self.refresh_rows();
+        }
     }
 
     fn open_file(&mut self) -> Effect {

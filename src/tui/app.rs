@@ -14,11 +14,11 @@ use super::{
     gauges::Gauges,
     grid::Grid,
     host::{Choices, Ended, Facts, Order},
-    keys::{Action, Screen, action},
+    keys::{Action, Binding, FILES, Screen, action},
     live_run::{Begun, CellState, LiveRun},
-    quality::QualityFile,
+    quality::Tradeoff,
     selection::{Charts, Selection},
-    setup::{FIELDS, Setup},
+    setup::{Editing, FIELDS, Setup},
     theme::Theme,
     training::Trainings,
 };
@@ -59,9 +59,7 @@ pub struct App {
     pub(crate) shows_training: bool,
     /// Whether what goes is a training.
     pub(crate) trains: bool,
-    pub(crate) quality: Option<QualityFile>,
-    /// Which of the charts of quality is turned to.
-    pub(crate) quality_at: usize,
+    pub(crate) tradeoff: Tradeoff,
     pub(crate) limits: Option<MeasuredLimits>,
     pub(crate) measuring_limits: bool,
     /// Whether leaving was asked for while a run goes.
@@ -99,8 +97,7 @@ impl App {
             trainings: Trainings::default(),
             shows_training: false,
             trains: false,
-            quality: None,
-            quality_at: 0,
+            tradeoff: Tradeoff::default(),
             limits: None,
             measuring_limits: false,
             leaving: false,
@@ -153,6 +150,7 @@ impl App {
     pub(crate) fn without_row(&self, cell: usize) -> &'static str {
         match self.state(cell) {
             CellState::Running => "now",
+            _ if self.run.as_ref().is_some_and(|run| run.left_out.contains(&cell)) => "left out",
             _ if self.is_busy() => "waiting",
             _ => "not run",
         }
@@ -234,20 +232,35 @@ impl App {
         if is_ctrl_c && self.leaving {
             return Some(Effect::Quit);
         }
+        if action(self.screen, event) == Some(Action::Suspend) {
+            return Some(Effect::Suspend);
+        }
         if let Some(dialog) = self.dialog.take() {
             return self.dialog_key(dialog, event);
         }
         if self.help {
             return self.help_key(event);
         }
-        if self.screen == Screen::Setup && self.setup.editing.is_some() && !is_ctrl_c {
+        if self.screen == Screen::Setup && self.setup.editing.is_some() {
             let changed = self.setup.edit(event);
             return changed.then(|| Effect::Plan(self.setup.choices.clone()));
         }
-        if self.screen == Screen::Compare && self.compare.picker.is_some() && !is_ctrl_c {
+        if self.screen == Screen::Compare && self.compare.picker.is_some() {
             return self.picker_key(event);
         }
         self.act(action(self.screen, event)?)
+    }
+
+    /// The keys of what stands over the screen, where something does.
+    pub(crate) fn keys_over(&self) -> Option<&'static [Binding]> {
+        if let Some(dialog) = &self.dialog {
+            return Some(dialog.keys());
+        }
+        match self.screen {
+            Screen::Setup => self.setup.editing.as_ref().map(Editing::keys),
+            Screen::Compare => self.compare.picker.as_ref().map(|_| FILES),
+            _ => None,
+        }
     }
 
     fn help_key(&mut self, event: &KeyEvent) -> Option<Effect> {
@@ -255,7 +268,7 @@ impl App {
             Some(Action::Down | Action::PageDown) => self.help_scroll = self.help_scroll.saturating_add(5).min(100),
             Some(Action::Up | Action::PageUp) => self.help_scroll = self.help_scroll.saturating_sub(5),
             // Any other key closes the help, and these also do what they say.
-            Some(a @ (Action::Go(_) | Action::Suspend)) => {
+            Some(a @ Action::Go(_)) => {
                 self.help = false;
                 return self.act(a);
             }
@@ -352,7 +365,9 @@ impl App {
                     text.push_str(&format!(", {} not ok", o.cells_not_ok));
                 }
                 ended.warnings.iter().for_each(|w| text.push_str(&format!("; {w}")));
-                self.notice = Some(text + " · w writes the CSV, 3 Grid, 4 Compare");
+                // Who leaves has no more keys to press.
+                let next = if self.leaving { "" } else { " · w writes the CSV, 3 Grid, 4 Compare" };
+                self.notice = Some(text + next);
             }
             Err(why) => {
                 self.notice = Some(format!("the run {}: {why}", if had_begun { "broke off" } else { "did not begin" }));

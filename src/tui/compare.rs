@@ -5,7 +5,9 @@ use std::{collections::HashMap, path::PathBuf};
 
 use super::keys::Action;
 use crate::{
-    compare::{CellComparison, CellKey, Comparison, Options, Refused, Side, Sides, Spreads, compare},
+    compare::{
+        ACROSS_HINT, CellComparison, CellKey, Comparison, Options, Origin, Refused, Side, Sides, Spreads, compare,
+    },
     store::Row,
 };
 
@@ -16,6 +18,29 @@ pub(crate) struct Loaded {
     pub(crate) rows: Vec<Row>,
     /// What to know of it: a cut-off line, columns that are not known.
     pub(crate) note: String,
+}
+
+impl Loaded {
+    /// Each build and machine as a file of its own, as `t2r compare` takes them apart; one whose rows contradict each other
+    /// stays whole.
+    pub(crate) fn apart(self) -> Vec<Self> {
+        let mut sides = Sides::new(&self.name, &[]);
+        let added = self.rows.iter().try_for_each(|row| sides.add(row));
+        let sides = sides.finish();
+        if added.is_err() || sides.len() < 2 {
+            return vec![self];
+        }
+        let note = format!("{}; of {} builds or machines, each a file here: 4, ← →", self.note, sides.len());
+        let mut rows: HashMap<Origin, Vec<Row>> = HashMap::new();
+        for row in self.rows {
+            rows.entry(Origin::of(&row)).or_default().push(row);
+        }
+        let part = |side: Side| {
+            let rows = rows.remove(&side.origin).unwrap_or_default();
+            Self { name: side.name, rows, note: note.clone() }
+        };
+        sides.into_iter().map(part).collect()
+    }
 }
 
 /// An entry of the picker.
@@ -159,7 +184,9 @@ fn compared(base: (&str, &[Row]), candidate: (&str, &[Row])) -> (Result<Comparis
         compare(&base, &candidate, &Options { across, ..Options::default() }, &spreads)
     };
     let has_common = candidate.cells.iter().any(|cell| base.cell(&cell.key).is_some());
-    (of(if has_common { &[] } else { &ACROSS }), !has_common)
+    // There is no command line here to name columns on.
+    let plain = |Refused(why)| Refused(why.strip_suffix(ACROSS_HINT).unwrap_or(&why).to_owned());
+    (of(if has_common { &[] } else { &ACROSS }).map_err(plain), !has_common)
 }
 
 /// Where the cells of a comparison stand among some rows: by key, or by what the key says beyond [`ACROSS`].
@@ -183,7 +210,7 @@ fn side((name, rows): (&str, &[Row])) -> Result<Side, Refused> {
         1 => Ok(sides.remove(0)),
         _ => {
             let names: Vec<String> = sides.into_iter().map(|s| s.name).collect();
-            let why = "is of several builds or machines; `t2r compare` takes them apart";
+            let why = "is of several builds or machines; write the rows (w) and open that file to have each for itself";
             Err(Refused(format!("{name} {why}: {}", names.join(", "))))
         }
     }
@@ -234,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_several_builds_is_taken_apart_and_one_that_contradicts_itself_is_not() {
+        let of = |build: &str, id, run| Row { build_commit: build.to_owned(), ..row(id, 100.0, run) };
+        let merged = || vec![of("abc", 1, "a"), of("def", 1, "b"), of("abc", 2, "a")];
+        let parts = file(merged()).apart();
+        let told: Vec<(&str, usize)> = parts.iter().map(|p| (p.name.as_str(), p.rows.len())).collect();
+        assert_eq!(told, [("file.csv (abc)", 2), ("file.csv (def)", 1)]);
+        assert!(parts.iter().all(|p| p.note.contains("2 builds")), "{:?}", parts[0].note);
+        assert_eq!(file(vec![of("abc", 1, "a")]).apart().len(), 1);
+        let contradicts = [merged(), vec![Row { build_commit: "abc".to_owned(), ..row(1, 900.0, "a") }]].concat();
+        assert_eq!(file(contradicts).apart()[0].rows.len(), 4);
+    }
+
+    #[test]
     fn without_a_common_cell_another_implementation_is_compared_and_other_things_are_not() {
         let own = [Row { implementation: "fused".to_owned(), ..row(1, 100.0, "a") }];
         let other = vec![Row { implementation: "reference".to_owned(), ..row(1, 300.0, "b") }];
@@ -242,6 +282,8 @@ mod tests {
         assert!(compare.across && compare.comparison().is_some_and(|c| c.count("faster") == 1));
         compare.files = vec![file(vec![Row { workload: "decode".to_owned(), ..row(1, 300.0, "b") }])];
         compare.refresh(Some(&own));
-        assert!(matches!(&compare.result, Some(Err(Refused(why))) if why.contains("no cell in common")));
+        assert!(
+            matches!(&compare.result, Some(Err(Refused(why))) if why.contains("no cell in common") && !why.contains("--"))
+        );
     }
 }

@@ -1,11 +1,11 @@
 //! Questions that stand over a screen: yes or no, a line of text, a run to resume. Knows what was asked, and in the end does it.
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::KeyEvent;
 
 use super::{
     app::{App, Effect, Export, Phase},
     host::{Order, Unfinished},
-    keys::{Screen, moved},
+    keys::{Action, Binding, OFFER, QUESTION, Screen, TYPING, action_over, moved},
     text_line::TextLine,
 };
 
@@ -47,6 +47,15 @@ impl Dialog {
         matches!(self, Self::Input { .. })
     }
 
+    /// The keys that it has.
+    pub(crate) fn keys(&self) -> &'static [Binding] {
+        match self {
+            Self::Confirm(_) => QUESTION,
+            Self::Input { .. } => TYPING,
+            Self::Resume { .. } => OFFER,
+        }
+    }
+
     /// What is asked.
     pub(crate) fn title(&self) -> String {
         match self {
@@ -76,11 +85,9 @@ impl App {
     }
 
     fn confirm(&mut self, ask: Ask, event: &KeyEvent) -> Option<Effect> {
-        let again = event.modifiers.contains(KeyModifiers::CONTROL) && event.code == KeyCode::Char('c');
-        match event.code {
-            KeyCode::Char('y' | 'Y') | KeyCode::Enter => {}
-            _ if again => {}
-            KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => return None,
+        match action_over(QUESTION, event) {
+            Some(Action::Yes) => {}
+            Some(Action::No) => return None,
             // Anything else was not an answer.
             _ => {
                 self.dialog = Some(Dialog::Confirm(ask));
@@ -99,11 +106,9 @@ impl App {
     }
 
     fn input(&mut self, purpose: Purpose, mut line: TextLine, event: &KeyEvent) -> Option<Effect> {
-        let leaves = event.modifiers.contains(KeyModifiers::CONTROL) && event.code == KeyCode::Char('c');
-        match event.code {
-            _ if leaves => return None,
-            KeyCode::Esc => return None,
-            KeyCode::Enter => {
+        match action_over(TYPING, event) {
+            Some(Action::No) => return None,
+            Some(Action::Yes) => {
                 let text = line.text().trim().to_owned();
                 return match purpose {
                     Purpose::Filter => {
@@ -128,8 +133,8 @@ impl App {
     fn resume(&mut self, mut runs: Vec<Unfinished>, mut at: usize, event: &KeyEvent) -> Option<Effect> {
         let last = runs.len().saturating_sub(1);
         at = moved(event, at, last).unwrap_or(at);
-        match event.code {
-            KeyCode::Enter | KeyCode::Char('r') => {
+        match action_over(OFFER, event) {
+            Some(Action::Resume) => {
                 let run = runs.swap_remove(at.min(last));
                 self.phase = Phase::Starting;
                 self.screen = Screen::Live;
@@ -137,15 +142,18 @@ impl App {
                 self.order = Order { choices: run.choices, resume: Some(run.file), only: Vec::new() };
                 return Some(Effect::Start(self.order.clone()));
             }
-            KeyCode::Char('x') | KeyCode::Delete => {
+            Some(Action::Discard) => {
                 let run = runs.remove(at.min(last));
+                self.notice = Some(format!("not offered again; its rows stay in {}", run.file.display()));
                 if !runs.is_empty() {
                     self.dialog = Some(Dialog::Resume { at: at.min(runs.len() - 1), runs });
                 }
                 return Some(Effect::Forget(run));
             }
-            // Later: it is offered again when the dashboard opens the next time.
-            KeyCode::Esc | KeyCode::Char('q' | 's') => return None,
+            Some(Action::No) => {
+                self.notice = Some("offered again when the dashboard opens the next time".to_owned());
+                return None;
+            }
             _ => {}
         }
         self.dialog = Some(Dialog::Resume { runs, at });

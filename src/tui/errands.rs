@@ -8,13 +8,16 @@ use super::{
     app::{App, Export, Message},
     compare::{Entry, Loaded},
     export,
-    files::Opened,
+    files::{CUT, Opened},
     quality::QualityFile,
     training::Course,
 };
-use crate::store::{
-    CellsTable, Existing, Output, OutputError, TableKind, cells_csv, kind_of, parse_cells, parse_quality,
-    parse_training,
+use crate::{
+    report::plural,
+    store::{
+        CellsTable, Existing, OutputError, TableKind, cells_csv, kind_of, parse_cells, parse_quality, parse_training,
+        write_whole,
+    },
 };
 
 /// Entries of a folder that are listed at most.
@@ -31,9 +34,7 @@ pub(crate) fn read(path: &Path) -> Result<Opened, String> {
     let opened = kind_of(&shown, &bytes).and_then(|kind| {
         Ok(match kind {
             TableKind::Cells => Opened::Cells(cells(name, parse_cells(&shown, &bytes)?)),
-            TableKind::Training => {
-                Opened::Training(Box::new(Course::of_log(name, parse_training(&shown, &bytes)?.rows)))
-            }
+            TableKind::Training => Opened::Training(Box::new(Course::of_log(name, parse_training(&shown, &bytes)?))),
             TableKind::Quality => Opened::Quality(QualityFile::new(name, parse_quality(&shown, &bytes)?)),
         })
     });
@@ -43,7 +44,7 @@ pub(crate) fn read(path: &Path) -> Result<Opened, String> {
 fn cells(name: String, table: CellsTable) -> Loaded {
     let mut note = String::new();
     if table.is_truncated {
-        note.push_str("; its last line was cut off and is left out");
+        note.push_str(CUT);
     }
     if !table.unknown_columns.is_empty() {
         note.push_str(&format!("; columns not known here: {}", table.unknown_columns.join(", ")));
@@ -88,7 +89,9 @@ pub(crate) fn write(app: &App, export: Export, path: &str, force: bool, size: Si
         Export::Csv => {
             let rows = app.rows_to_write();
             match cells_csv(&rows) {
-                Ok(bytes) => (bytes, format!("{} rows", rows.len())),
+                Ok(bytes) => {
+                    (bytes, format!("{}{}", plural(rows.len(), "row"), if app.is_busy() { " so far" } else { "" }))
+                }
                 Err(e) => return Message::Wrote(Err(e.to_string())),
             }
         }
@@ -102,11 +105,8 @@ pub(crate) fn write(app: &App, export: Export, path: &str, force: bool, size: Si
     if path == "-" {
         return Message::Wrote(Err("stdout is this screen; give a file".to_owned()));
     }
-    match Output::open(path, if force { Existing::Overwrite } else { Existing::Refuse }) {
-        Ok(mut output) => Message::Wrote(match output.write_now(&bytes) {
-            Ok(()) => Ok(format!("wrote {what} to {path}")),
-            Err(e) => Err(e.to_string()),
-        }),
+    match write_whole(path, if force { Existing::Overwrite } else { Existing::Refuse }, &bytes) {
+        Ok(()) => Message::Wrote(Ok(format!("wrote {what} to {path}"))),
         Err(OutputError::Exists { .. }) => Message::Exists(export, path.to_owned()),
         Err(e) => Message::Wrote(Err(e.to_string())),
     }

@@ -3,16 +3,19 @@
 
 use std::path::PathBuf;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent};
+use ratatui::crossterm::event::KeyEvent;
 
 use super::{
     app::{App, Effect},
     compare::{Entry, Loaded, Picker},
     dialog::{Dialog, Purpose},
-    keys::{Screen, moved},
+    keys::{Action, FILES, Screen, action_over, moved},
     quality::QualityFile,
     training::Course,
 };
+
+/// What is told of a file whose last line is cut off.
+pub(crate) const CUT: &str = "; its last line was cut off and is left out";
 
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,19 +34,23 @@ impl App {
         for file in files {
             match file {
                 Ok(Opened::Cells(file)) => {
-                    self.notice = Some(format!("{}: {} rows{}", file.name, file.rows.len(), file.note));
-                    self.compare.files.push(file);
-                    self.compare.against = self.compare.files.len() - 1;
+                    let (name, rows) = (file.name.clone(), file.rows.len());
+                    self.compare.against = self.compare.files.len();
+                    self.compare.files.extend(file.apart());
+                    let note = self.compare.files.last().map_or("", |f| f.note.as_str());
+                    self.notice = Some(format!("{name}: {rows} rows{note}"));
                     self.shows_training &= self.run.is_some() || self.trains;
                 }
                 Ok(Opened::Training(log)) => {
-                    self.notice = Some(format!("{}: {} lines of a training", log.name, log.rows.len()));
+                    let cut = if log.is_truncated { CUT } else { "" };
+                    self.notice = Some(format!("{}: {} lines of a training{cut}", log.name, log.rows.len()));
                     self.trainings.show(*log);
                     (self.screen, self.shows_training) = (Screen::Live, true);
                 }
                 Ok(Opened::Quality(file)) => {
-                    self.notice = Some(format!("{}: {} models", file.name, file.models()));
-                    self.quality = Some(file);
+                    let cut = if file.is_truncated { CUT } else { "" };
+                    self.notice = Some(format!("{}: {} models{cut}", file.name, file.models()));
+                    self.tradeoff.show(file);
                     self.screen = Screen::Tradeoff;
                 }
                 Err(error) => {
@@ -74,15 +81,15 @@ impl App {
     pub(crate) fn picker_key(&mut self, event: &KeyEvent) -> Option<Effect> {
         let mut picker = self.compare.picker.take()?;
         picker.at = moved(event, picker.at, picker.entries.len().saturating_sub(1)).unwrap_or(picker.at);
-        match event.code {
-            KeyCode::Esc | KeyCode::Char('q') => return None,
-            KeyCode::Enter => {
+        match action_over(FILES, event) {
+            Some(Action::No) => return None,
+            Some(Action::Yes) => {
                 let chosen = picker.entries.get(picker.at).cloned();
                 self.compare.picker = Some(picker);
                 let entry = chosen?;
                 return Some(if entry.is_dir { Effect::List(entry.path) } else { Effect::Open(entry.path) });
             }
-            KeyCode::Char('/') => {
+            Some(Action::Type) => {
                 let start = format!("{}/", picker.dir.display());
                 self.dialog = Some(Dialog::input(Purpose::Open, &start));
             }

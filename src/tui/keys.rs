@@ -1,4 +1,5 @@
-//! The one table of keys: what a key does where, and in which words. Bindings, footer and help are all made of it.
+//! The one table of keys: what a key does where, and in which words, on screens and in what stands over them. Bindings, footer
+//! and help are all made of it.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -75,11 +76,19 @@ pub(crate) enum Action {
     OpenFile,
     CloseFile,
     Turn,
+    Swap,
     MeasureLimits,
     WriteCsv,
     WriteScreen,
     Glyphs,
     Ground,
+    Resume,
+    Discard,
+    Yes,
+    No,
+    Toggle,
+    All,
+    Type,
 }
 
 impl Action {
@@ -130,9 +139,9 @@ const fn key(code: KeyCode) -> (KeyCode, bool) {
 }
 
 macro_rules! table {
-    ($($keys:expr, $label:literal, $action:expr, $brief:literal, $what:literal, $screens:expr, $footer:literal;)+) => {
-        /// Every key, those of one screen first.
-        pub(crate) const TABLE: &[Binding] = &[$(Binding {
+    ($(#[$doc:meta])+ $name:ident: $($keys:expr, $label:literal, $action:expr, $brief:literal, $what:literal, $screens:expr, $footer:literal;)+) => {
+        $(#[$doc])+
+        pub(crate) const $name: &[Binding] = &[$(Binding {
             keys: $keys, label: $label, action: $action, brief: $brief, what: $what, screens: $screens, in_footer: $footer,
         },)+];
     };
@@ -143,17 +152,19 @@ use Screen::{Compare, Grid, Live, Machine, Setup, Tradeoff};
 const CHARTS: &[Screen] = &[Live, Grid, Compare];
 
 table! {
+    /// Every key of the screens, those of one screen first.
+    TABLE:
     &[plain('s')], "s", Action::Start, "start", "start the run", &[Setup], true;
     &[key(KeyCode::Enter)], "enter", Action::Enter, "edit", "edit the field, or start on the last line", &[Setup], true;
     &[plain('x'), key(KeyCode::Delete), key(KeyCode::Backspace)], "x", Action::Clear, "as profile", "leave the field to the profile again", &[Setup], true;
-    &[plain(' ')], "space", Action::Pause, "pause", "pause after the visit in hand, or go on", &[Live, Grid], true;
-    &[plain('n')], "n", Action::Skip, "skip", "go on without the cell in hand (Grid: without the selected one)", &[Live, Grid], true;
-    &[plain('k')], "k", Action::Cancel, "cancel", "end the run; what it has done is kept", &[Live, Grid], true;
+    &[plain('n')], "n", Action::Skip, "skip", "go on without the cell in hand; in Grid the selected one", &[Live, Grid], true;
     &[plain('f'), key(KeyCode::Enter)], "f", Action::OpenFile, "open file", "open a CSV file and lay it over", &[Compare, Tradeoff], true;
     &[plain('d')], "d", Action::Detail, "differences", "what differs around the cells, and whether that matters", &[Compare], true;
     &[key(KeyCode::Tab)], "tab", Action::NextChart, "next chart", "turn to the next chart", &[Live, Compare, Tradeoff], true;
     &[plain('b')], "b", Action::NextBatch, "batch", "next batch size", CHARTS, true;
     &[plain('B')], "B", Action::PreviousBatch, "batch back", "previous batch size", CHARTS, false;
+    &[plain('b')], "b", Action::NextBatch, "context", "next length of context", &[Tradeoff], true;
+    &[plain('B')], "B", Action::PreviousBatch, "context back", "previous length of context", &[Tradeoff], false;
     &[plain(']')], "]", Action::NextSheet, "workload", "next workload or shape, or training", CHARTS, true;
     &[plain('[')], "[", Action::PreviousSheet, "workload back", "previous workload or shape, or training", CHARTS, false;
     &[plain('l')], "l", Action::LogLinear, "log/linear", "logarithmic or linear y axis", &[Live, Compare, Tradeoff], true;
@@ -165,9 +176,12 @@ table! {
     &[plain('/')], "/", Action::Filter, "filter", "show only rows that hold these words", &[Grid], true;
     &[plain('r')], "r", Action::Rerun, "rerun", "measure the selected cell and its softmax twin once more", &[Grid], true;
     &[plain('m')], "m", Action::MoreRounds, "more rounds", "the same with twice the rounds", &[Grid], false;
+    &[plain('s')], "s", Action::Swap, "swap", "the other file is at hand then, which Live and Grid show", &[Compare], true;
     &[plain('x'), key(KeyCode::Delete)], "x", Action::CloseFile, "close file", "close the file that was laid over last", &[Compare], true;
     &[plain('m')], "m", Action::MeasureLimits, "measure", "measure what the machine can reach (some seconds, all cores)", &[Machine], true;
     &[plain('w')], "w", Action::WriteCsv, "write csv", "write the rows that are shown as CSV", &[Live, Grid, Compare], true;
+    &[plain(' ')], "space", Action::Pause, "pause", "pause after the visit in hand, or go on", &[], true;
+    &[plain('k')], "k", Action::Cancel, "cancel", "end the run; what it has done is kept", &[], true;
     &[plain('W')], "W", Action::WriteScreen, "screen to file", "write this screen as .svg or .txt", &[], false;
     &[plain('1')], "1", Action::Go(Setup), "setup", "Setup: what to run", &[], false;
     &[plain('2')], "2", Action::Go(Live), "live", "Live: charts and the cell in hand", &[], false;
@@ -191,6 +205,59 @@ table! {
     &[plain('q'), ctrl('c')], "q", Action::Quit, "quit", "leave; asks once while a run goes", &[], true;
 }
 
+const PRESSED_ENTER: (KeyCode, bool) = key(KeyCode::Enter);
+const PRESSED_ESC: (KeyCode, bool) = key(KeyCode::Esc);
+
+table! {
+    /// Where runs that were not finished are offered.
+    OFFER:
+    &[plain('r'), PRESSED_ENTER], "r", Action::Resume, "resume", "go on with the selected run where it stopped", &[], true;
+    &[plain('d'), key(KeyCode::Delete)], "d", Action::Discard, "discard", "never offer it again; its rows stay in their file", &[], true;
+    &[plain('l'), plain('q'), PRESSED_ESC, ctrl('c')], "l", Action::No, "later", "offer it again when the dashboard opens the next time", &[], true;
+}
+
+table! {
+    /// Where yes or no is asked.
+    QUESTION:
+    &[plain('y'), plain('Y'), PRESSED_ENTER, ctrl('c')], "y", Action::Yes, "yes", "do it", &[], true;
+    &[plain('n'), plain('N'), plain('q'), PRESSED_ESC], "n", Action::No, "no", "go back, nothing done", &[], true;
+}
+
+table! {
+    /// Where text is typed. All that is not here is [`super::text_line`]'s.
+    TYPING:
+    &[PRESSED_ENTER], "enter", Action::Yes, "take it", "take what was typed", &[], true;
+    &[PRESSED_ESC, ctrl('c')], "esc", Action::No, "leave it", "leave it as it was", &[], true;
+    &[ctrl('u')], "ctrl-u", Action::Clear, "delete", "delete to the left; ctrl-w the word, ctrl-a and ctrl-e to the ends", &[], true;
+}
+
+table! {
+    /// Where some of a list's words are picked.
+    WORDS:
+    &[plain(' ')], "space", Action::Toggle, "on or off", "take the word under the cursor, or leave it out", &[], true;
+    &[plain('a')], "a", Action::All, "all", "take all of them, or none", &[], true;
+    &[plain('e')], "e", Action::Type, "type", "type them: parameters too, as in window:64", &[], true;
+    &[PRESSED_ENTER], "enter", Action::Yes, "take them", "take the words that are marked", &[], true;
+    &[PRESSED_ESC, plain('q'), ctrl('c')], "esc", Action::No, "leave it", "leave it as it was", &[], true;
+}
+
+table! {
+    /// Where a file is picked.
+    FILES:
+    &[PRESSED_ENTER], "enter", Action::Yes, "open", "open the file or the folder under the cursor", &[], true;
+    &[plain('/')], "/", Action::Type, "type a path", "type the path of a file", &[], true;
+    &[PRESSED_ESC, plain('q'), ctrl('c')], "esc", Action::No, "back", "open nothing", &[], true;
+}
+
+/// What may stand over a screen and has the keys then, with the words of the help.
+pub(crate) const OVER: [(&str, &[Binding]); 5] = [
+    ("Where runs were not finished", OFFER),
+    ("Where yes or no is asked", QUESTION),
+    ("While typing", TYPING),
+    ("In a list of words", WORDS),
+    ("In a list of files", FILES),
+];
+
 impl Binding {
     /// Whether it holds on that screen.
     pub(crate) fn holds_on(&self, screen: Screen) -> bool {
@@ -205,8 +272,17 @@ impl Binding {
 
 /// What a key asks for on a screen.
 pub(crate) fn action(screen: Screen, event: &KeyEvent) -> Option<Action> {
+    find(TABLE.iter().filter(|b| b.holds_on(screen)), event)
+}
+
+/// What a key asks for in what stands over a screen.
+pub(crate) fn action_over(table: &[Binding], event: &KeyEvent) -> Option<Action> {
+    find(table.iter(), event)
+}
+
+fn find<'b>(mut bindings: impl Iterator<Item = &'b Binding>, event: &KeyEvent) -> Option<Action> {
     let pressed = (event.code, event.modifiers.contains(KeyModifiers::CONTROL));
-    TABLE.iter().find(|b| b.holds_on(screen) && b.keys.contains(&pressed)).map(|b| b.action)
+    bindings.find(|b| b.keys.contains(&pressed)).map(|b| b.action)
 }
 
 /// Where a key moves to in a list that is open over a screen.
@@ -227,6 +303,14 @@ mod tests {
                 assert!(!seen.contains(key), "{key:?} twice on {}", screen.title());
                 seen.push(*key);
             }
+        }
+        for (title, table) in OVER {
+            let keys: Vec<_> = table.iter().flat_map(|b| b.keys).collect();
+            assert!((0..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "twice: {title}");
+            assert!(
+                table.iter().all(|b| !b.label.is_empty() && !b.brief.is_empty() && !b.what.is_empty() && b.in_footer)
+            );
+            assert!(table.iter().any(|b| b.keys.contains(&PRESSED_ESC)), "esc leaves: {title}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! the run stands. The statistics are the store's own, so that what is shown at the end is what the file holds.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -93,6 +93,8 @@ pub(crate) struct LiveRun {
     /// Since the dashboard opened, when events were last looked at.
     pub(crate) now: Duration,
     pub(crate) warnings: Vec<Fired>,
+    /// Cells that the user goes on without.
+    pub(crate) left_out: HashSet<usize>,
     pub(crate) outcome: Option<Outcome>,
     /// Since the dashboard opened.
     pub(crate) started: Duration,
@@ -155,6 +157,7 @@ impl LiveRun {
             visiting: None,
             now: started,
             warnings: Vec::new(),
+            left_out: HashSet::new(),
             outcome: None,
             started,
             groups_at_start: 0,

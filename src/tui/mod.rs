@@ -15,6 +15,7 @@ mod host;
 mod keys;
 mod live_run;
 mod message;
+mod panics;
 mod plot;
 mod quality;
 mod raster;

@@ -185,7 +185,8 @@ impl Plot<'_> {
         let short = |l: &PlotLine| (l.label.width() + 1) as u16;
         let widest = |width: &dyn Fn(&PlotLine) -> u16| self.lines.iter().map(width).max().unwrap_or(0);
         let room = area.width.saturating_sub(gutter + LEAST_FIELD);
-        let names = [widest(&full), widest(&short), room.min(8)].into_iter().find(|w| *w <= room * 2 / 3 + 2);
+        let cut = (room / 2).max(room.min(8));
+        let names = [widest(&full), widest(&short), cut].into_iter().find(|w| *w <= room * 2 / 3 + 2);
         let names = names.unwrap_or(0).min(room);
         let field_width = area.width - gutter - names;
         let field = Rect::new(area.x + gutter, area.y, field_width, area.height - 1);
@@ -239,6 +240,9 @@ impl Plot<'_> {
         let rows = f64::from(parts.field.height - 1);
         let mut names: Vec<(u16, &PlotLine)> = Vec::new();
         for line in self.lines {
+            if line.label.is_empty() && line.note.is_empty() {
+                continue;
+            }
             let last = line.points.iter().rev().find_map(|p| x.place(p.x).and(y.place(p.y)));
             if let Some(place) = last {
                 names.push((parts.field.bottom() - 1 - (place * rows).round() as u16, line));
@@ -255,10 +259,18 @@ impl Plot<'_> {
             *place = (*place).min(limit.saturating_sub(1)).max(area.top());
             limit = *place;
         }
+        let mut taken = None;
         for ((_, line), row) in names.into_iter().zip(places) {
+            // More names than rows: the last ones of those that crowd have none.
+            if taken.replace(row) == Some(row) {
+                continue;
+            }
             let style = Style::new().fg(line.colour);
             let width = usize::from(area.width);
             let (end, _) = buffer.set_stringn(area.x + 1, row, &line.label, width - 1, style);
+            if line.label.width() > width - 1 {
+                buffer.set_string(area.right() - 1, row, "…", style);
+            }
             if !line.note.is_empty() && line.label.width() + line.note.width() + 2 <= width {
                 buffer.set_string(end + 1, row, &line.note, Style::new());
             }

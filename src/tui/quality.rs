@@ -1,6 +1,7 @@
-//! Quality beside what it costs: a panel for every measure of quality and every cost, and which models no other beats there.
-//! Knows rows, not what trained the models.
+//! The state of Tradeoff: quality beside what it costs. A panel for every length of context, measure of quality and cost, and
+//! which models no other beats there. Knows rows, not what trained the models.
 
+use super::keys::Action;
 use crate::store::{QualityRow, QualityTable};
 
 /// A measure of quality.
@@ -96,16 +97,79 @@ pub(crate) struct Panel {
 pub(crate) struct QualityFile {
     pub(crate) name: String,
     pub(crate) rows: Vec<QualityRow>,
-    /// Those that have points, a measure's panels side by side.
+    /// Whether its last line was cut off, and left out.
+    pub(crate) is_truncated: bool,
+    /// Lengths of context that have points, the longest first: what a model costs depends on it.
+    pub(crate) depths: Vec<Depth>,
+}
+
+/// Models at one length of context.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Depth {
+    /// `None` where the file does not say.
+    pub(crate) tokens: Option<f64>,
+    /// Never empty; those that have points, a measure's panels side by side.
     pub(crate) panels: Vec<Panel>,
+}
+
+/// The state of the screen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tradeoff {
+    pub(crate) file: Option<QualityFile>,
+    /// Which of the charts is turned to.
+    pub(crate) panel: usize,
+    /// Which length of context is.
+    pub(crate) depth: usize,
+    /// The model under the cursor.
+    pub(crate) at: usize,
+}
+
+impl Tradeoff {
+    /// Takes a file to show.
+    pub(crate) fn show(&mut self, file: QualityFile) {
+        self.file = Some(file);
+        self.depth = self.depth.min(self.depths().saturating_sub(1));
+    }
+
+    /// The models that are shown.
+    pub(crate) fn shown(&self) -> Option<&Depth> {
+        self.file.as_ref()?.depths.get(self.depth)
+    }
+
+    /// Number of lengths of context.
+    pub(crate) fn depths(&self) -> usize {
+        self.file.as_ref().map_or(0, |file| file.depths.len())
+    }
+
+    /// Takes an action.
+    pub(crate) fn act(&mut self, action: Action) {
+        let models = self.shown().map_or(0, |d| d.panels.iter().map(|p| p.points.len()).max().unwrap_or(0));
+        let depths = self.depths().max(1);
+        match action {
+            Action::NextChart => self.panel += 1,
+            Action::NextBatch => self.depth = (self.depth + 1) % depths,
+            Action::PreviousBatch => self.depth = (self.depth + depths - 1) % depths,
+            _ => self.at = action.moved(self.at, models.saturating_sub(1)).unwrap_or(self.at),
+        }
+    }
 }
 
 impl QualityFile {
     pub(crate) fn new(name: String, table: QualityTable) -> Self {
-        let all = Quality::ALL.into_iter().flat_map(|quality| Cost::ALL.map(|cost| (quality, cost)));
-        let panels = all.map(|(quality, cost)| Panel { quality, cost, points: points(&table.rows, quality, cost) });
-        let panels = panels.filter(|panel| !panel.points.is_empty()).collect();
-        Self { name, rows: table.rows, panels }
+        let mut lens: Vec<Option<f64>> = Vec::new();
+        for row in &table.rows {
+            if !lens.contains(&row.seq_len) {
+                lens.push(row.seq_len);
+            }
+        }
+        lens.sort_by(|a, b| b.unwrap_or(f64::NEG_INFINITY).total_cmp(&a.unwrap_or(f64::NEG_INFINITY)));
+        let depth = |tokens: Option<f64>| {
+            let all = Quality::ALL.into_iter().flat_map(|quality| Cost::ALL.map(|cost| (quality, cost)));
+            let of = |(quality, cost)| Panel { quality, cost, points: points(&table.rows, tokens, quality, cost) };
+            Depth { tokens, panels: all.map(of).filter(|panel| !panel.points.is_empty()).collect() }
+        };
+        let depths = lens.into_iter().map(depth).filter(|depth| !depth.panels.is_empty()).collect();
+        Self { name, depths, is_truncated: table.is_truncated, rows: table.rows }
     }
 
     /// Number of distinct models: each may stand at several depths of context.
@@ -117,14 +181,16 @@ impl QualityFile {
     /// What a row is called.
     pub(crate) fn name_of(&self, row: usize) -> String {
         let Some(row) = self.rows.get(row) else { return String::new() };
-        let depth = row.seq_len.map_or_else(String::new, |n| format!("at {n}"));
-        let words = [row.variant.as_str(), &row.detail, &depth];
+        let words = [row.variant.as_str(), &row.detail];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
 
-fn points(rows: &[QualityRow], quality: Quality, cost: Cost) -> Vec<QualityPoint> {
+fn points(rows: &[QualityRow], tokens: Option<f64>, quality: Quality, cost: Cost) -> Vec<QualityPoint> {
     let point = |(row, of): (usize, &QualityRow)| {
+        if of.seq_len != tokens {
+            return None;
+        }
         Some(QualityPoint { row, quality: quality.of(of)?, cost: cost.of(of)?, is_front: false })
     };
     let mut points: Vec<QualityPoint> = rows.iter().enumerate().filter_map(point).collect();
@@ -158,21 +224,40 @@ mod tests {
     #[test]
     fn the_front_is_what_nothing_beats_in_speed_and_in_memory() {
         let low = file(FILE);
-        assert_eq!(low.panels.iter().map(|p| p.cost).collect::<Vec<_>>(), [Cost::Speed, Cost::State]);
+        assert_eq!(low.depths[0].panels.iter().map(|p| p.cost).collect::<Vec<_>>(), [Cost::Speed, Cost::State]);
         // Without quality a row has no point; elu is worse, slower and larger than t2r.
-        assert_eq!((front(&low.panels[0]), front(&low.panels[1])), (vec![0, 1], vec![0, 1]));
+        assert_eq!((front(&low.depths[0].panels[0]), front(&low.depths[0].panels[1])), (vec![0, 1], vec![0, 1]));
         // If more is better, softmax is beaten by all and elu is the best.
         let high = file(&FILE.replace("perplexity", "bleu"));
-        assert_eq!((front(&high.panels[0]), front(&high.panels[1])), (vec![1, 2], vec![1, 2]));
+        assert_eq!((front(&high.depths[0].panels[0]), front(&high.depths[0].panels[1])), (vec![1, 2], vec![1, 2]));
     }
 
     #[test]
     fn panels_without_points_are_none_and_models_count_once() {
-        assert!(file("variant,bleu\nt2r,1\n").panels.is_empty());
+        assert!(file("variant,bleu\nt2r,1\n").depths.is_empty());
         let text =
             "variant,way,bleu,accuracy,tokens_per_s,seq_len\nt2r,a,1,0.5,9,64\nt2r,a,1,0.5,8,128\nt2r,b,2,0.6,,\n";
         let file = file(text);
-        assert_eq!(file.panels.iter().map(|p| p.quality).collect::<Vec<_>>(), [Quality::Bleu, Quality::Accuracy]);
-        assert_eq!((file.models(), file.name_of(1).as_str()), (2, "t2r a at 128"));
+        let qualities: Vec<Quality> = file.depths[0].panels.iter().map(|p| p.quality).collect();
+        assert_eq!(qualities, [Quality::Bleu, Quality::Accuracy]);
+        assert_eq!((file.models(), file.name_of(1).as_str()), (2, "t2r a"));
+    }
+
+    #[test]
+    fn models_are_held_against_those_at_the_same_context_the_longest_first() {
+        // At 4,096 tokens softmax is slower than at 64, and on the front all the same: nothing else is as good there.
+        let text =
+            "variant,bleu,tokens_per_s,seq_len\nsoftmax,9,100,64\nt2r,8,90,64\nsoftmax,9,10,4096\nt2r,8,90,4096\n";
+        let mut state = Tradeoff::default();
+        state.show(file(text));
+        let seen = |state: &Tradeoff| state.shown().map(|d| (d.tokens, front(&d.panels[0])));
+        assert_eq!(seen(&state), Some((Some(4096.0), vec![2, 3])));
+        state.act(Action::NextBatch);
+        assert_eq!(seen(&state), Some((Some(64.0), vec![0])));
+        state.act(Action::Down);
+        state.act(Action::Down);
+        assert_eq!(state.at, 1, "there are two");
+        state.act(Action::PreviousBatch);
+        assert_eq!(state.depth, 0);
     }
 }

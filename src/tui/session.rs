@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
         Arc,
@@ -21,6 +22,7 @@ use super::{
     gauges::{Gauges, SystemGauges},
     host::{Choices, Host, Order},
     keys::Screen,
+    panics::PanicHook,
     terminal::Held,
     theme::Theme,
     worker::{self, Control, Rest, Told},
@@ -93,7 +95,8 @@ pub(crate) fn open(host: Arc<dyn Host>, opening: Opening) -> anyhow::Result<Left
     let (sender, incoming) = channel();
     let of_signal = sender.clone();
     (opening.on_signal)(Box::new(move || drop(of_signal.send(Incoming::Signal))));
-    let _hook = PanicHook::install(&sender);
+    let to_screen = sender.clone();
+    let _hook = PanicHook::install(move |text| drop(to_screen.send(Incoming::Complaint(text))));
     let held = Held::take()?;
     read_keys(sender.clone())?;
     let app = App::new(opening.theme, host.facts(), opening.choices);
@@ -110,16 +113,28 @@ pub(crate) fn open(host: Arc<dyn Host>, opening: Opening) -> anyhow::Result<Left
         interrupts: 0,
         suspend: false,
         quit: false,
+        is_alone: false,
         gauges: SystemGauges::default(),
         read_at: None,
         opened: Instant::now(),
     };
-    session.start(opening.shows);
-    let result = session.run(&incoming);
+    let shown = catch_unwind(AssertUnwindSafe(|| {
+        session.start(opening.shows);
+        session.run(&incoming)
+    }));
     let left = session.left();
-    drop(session);
-    result?;
-    Ok(left)
+    match shown {
+        Ok(Ok(())) if !session.is_alone => Ok(left),
+        Ok(result) => {
+            session.end_run(incoming);
+            result.map(|()| left)
+        }
+        Err(_) => {
+            session.end_run(incoming);
+            let failed = "the dashboard broke off by a mistake of the program; its rows are kept".to_owned();
+            Ok(Left { failed: Some(failed), is_busy: false, ..left })
+        }
+    }
 }
 
 /// Reads the terminal on a thread of its own, which ends with the process.
@@ -159,6 +174,8 @@ struct Session {
     interrupts: u32,
     suspend: bool,
     quit: bool,
+    /// There is no terminal any more.
+    is_alone: bool,
     gauges: SystemGauges,
     read_at: Option<Instant>,
     opened: Instant,
@@ -190,7 +207,7 @@ impl Session {
     fn run(&mut self, incoming: &Receiver<Incoming>) -> anyhow::Result<()> {
         while !self.quit {
             if !self.is_timing() {
-                self.held.draw(&self.app).inspect_err(|_| self.control.cancel())?;
+                self.held.draw(&self.app)?;
                 self.end_rest()?;
             }
             if self.quit {
@@ -243,11 +260,11 @@ impl Session {
             // Sizes are asked for when drawing.
             Incoming::Terminal(_) => self.control.attention(),
             Incoming::TerminalGone(why) => {
-                self.control.cancel();
                 self.app.notice = Some(format!("the terminal is gone: {why}"));
-                self.quit = true;
+                (self.quit, self.is_alone) = (true, true);
             }
-            Incoming::Complaint(text) => self.update_when_free(Message::Notice(text)),
+            // At once: what comes of it may be told next.
+            Incoming::Complaint(text) => self.update(Message::Notice(text)),
             Incoming::Limits(limits) => {
                 self.update(Message::Limits(limits));
                 self.catch_up();
@@ -381,6 +398,18 @@ impl Session {
         }
     }
 
+    /// Ends a run that nobody can watch any more, its file whole.
+    fn end_run(&mut self, incoming: Receiver<Incoming>) {
+        self.control.cancel();
+        // What waits to be shown holds the run up.
+        self.resting = None;
+        drop(incoming);
+        if let Some(thread) = self.thread.take() {
+            // What it had to say it has said.
+            let _ = thread.join();
+        }
+    }
+
     fn left(&self) -> Left {
         let run = self.app.run.as_ref();
         Left {
@@ -393,34 +422,5 @@ impl Session {
     }
 }
 
-/// While it lives, a panic of the screen's thread gives the terminal back before it is told, and one of any other thread is
-/// told on the screen: those of cells are caught, and the run goes on.
-struct PanicHook(Arc<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync>);
-
-impl PanicHook {
-    fn install(sender: &Sender<Incoming>) -> Self {
-        let previous: Arc<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync> = Arc::from(std::panic::take_hook());
-        let (own, sender, before) = (std::thread::current().id(), sender.clone(), Arc::clone(&previous));
-        std::panic::set_hook(Box::new(move |panic| {
-            if std::thread::current().id() == own {
-                super::terminal::release();
-                before(panic);
-            } else {
-                let text = panic.payload_as_str().unwrap_or("panic").lines().next().unwrap_or_default().to_owned();
-                // Where the loop is gone there is nobody to tell.
-                let _ = sender.send(Incoming::Complaint(format!("caught: {text}")));
-            }
-        }));
-        Self(previous)
-    }
-}
-
-impl Drop for PanicHook {
-    fn drop(&mut self) {
-        // Setting a hook while panicking would abort.
-        if !std::thread::panicking() {
-            let previous = Arc::clone(&self.0);
-            std::panic::set_hook(Box::new(move |panic| previous(panic)));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 //! The state of Setup: what is chosen, what is being edited, and what the choices come to. Knows fields by name and text.
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent};
+use ratatui::crossterm::event::KeyEvent;
 
 use super::{
     host::{Choices, Facts, Outlook},
-    keys::{Action, moved},
+    keys::{Action, Binding, TYPING, WORDS, action_over, moved},
     text_line::TextLine,
 };
 use crate::{
@@ -78,6 +78,43 @@ pub(crate) enum Editing {
     },
 }
 
+impl Editing {
+    /// The keys that it has.
+    pub(crate) fn keys(&self) -> &'static [Binding] {
+        match self {
+            Self::Text(_) => TYPING,
+            Self::Pick { .. } => WORDS,
+        }
+    }
+
+    /// What it comes to.
+    fn text(&self) -> String {
+        match self {
+            Self::Text(line) => line.text().trim().to_owned(),
+            Self::Pick { words, .. } => {
+                words.iter().filter(|(_, on)| *on).map(|(w, _)| w.as_str()).collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
+    /// A key that does not end it.
+    fn key(&mut self, action: Option<Action>, event: &KeyEvent) {
+        match (self, action) {
+            (Self::Text(line), _) => drop(line.key(event)),
+            (Self::Pick { words, at }, Some(Action::Toggle)) => {
+                if let Some((_, on)) = words.get_mut(*at) {
+                    *on = !*on;
+                }
+            }
+            (Self::Pick { words, .. }, Some(Action::All)) => {
+                let all = words.iter().all(|(_, on)| *on);
+                words.iter_mut().for_each(|(_, on)| *on = !all);
+            }
+            (Self::Pick { words, at }, _) => *at = moved(event, *at, words.len().saturating_sub(1)).unwrap_or(*at),
+        }
+    }
+}
+
 /// The state of the screen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Setup {
@@ -117,36 +154,15 @@ impl Setup {
     /// A key while a field is edited; true if the choices changed.
     pub(crate) fn edit(&mut self, event: &KeyEvent) -> bool {
         let Some(mut editing) = self.editing.take() else { return false };
-        match (&mut editing, event.code) {
-            (_, KeyCode::Esc) => {
+        match action_over(editing.keys(), event) {
+            Some(Action::No) => {
                 self.fault = None;
                 return false;
             }
-            (Editing::Text(line), KeyCode::Enter) => {
-                let text = line.text().trim().to_owned();
-                if self.set(&text) {
-                    return true;
-                }
-            }
-            (Editing::Pick { words, .. }, KeyCode::Enter) => {
-                let chosen: Vec<&str> = words.iter().filter(|(_, on)| *on).map(|(w, _)| w.as_str()).collect();
-                let text = chosen.join(",");
-                if self.set(&text) {
-                    return true;
-                }
-            }
-            (Editing::Pick { words, .. }, KeyCode::Char('e')) => {
-                let chosen: Vec<&str> = words.iter().filter(|(_, on)| *on).map(|(w, _)| w.as_str()).collect();
-                self.editing = Some(Editing::Text(TextLine::new(&chosen.join(","))));
-                return false;
-            }
-            (Editing::Pick { words, at }, code) => match moved(event, *at, words.len().saturating_sub(1)) {
-                Some(to) => *at = to,
-                None => pick(words, *at, code),
-            },
-            (Editing::Text(line), _) => {
-                line.key(event);
-            }
+            Some(Action::Yes) if self.set(&editing.text()) => return true,
+            Some(Action::Yes) => {}
+            Some(Action::Type) => editing = Editing::Text(TextLine::new(&editing.text())),
+            action => editing.key(action, event),
         }
         self.editing = Some(editing);
         false
@@ -252,21 +268,6 @@ pub(crate) fn many(name: &str, facts: &Facts) -> Vec<String> {
         "dtype" => all(DType::ALL),
         "cache" => all(CacheMode::ALL),
         _ => Vec::new(),
-    }
-}
-
-fn pick(words: &mut [(String, bool)], at: usize, code: KeyCode) {
-    match code {
-        KeyCode::Char(' ') => {
-            if let Some((_, on)) = words.get_mut(at) {
-                *on = !*on;
-            }
-        }
-        KeyCode::Char('a') => {
-            let all = words.iter().all(|(_, on)| *on);
-            words.iter_mut().for_each(|(_, on)| *on = !all);
-        }
-        _ => {}
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     report::thinned,
-    store::{QualityRow, QualityTable, TrainingRow},
+    store::{QualityRow, QualityTable, TrainingRow, TrainingTable},
     train::{TrainEvent, TrainStarted, TrainStep, Validated},
 };
 
@@ -69,6 +69,8 @@ pub(crate) struct Course {
     pub(crate) is_perplexity: bool,
     /// One an update, as the log has them.
     pub(crate) rows: Vec<TrainingRow>,
+    /// Whether the log's last line was cut off, and left out.
+    pub(crate) is_truncated: bool,
     /// What it said when it began; `None` of a log.
     pub(crate) started: Option<TrainStarted>,
     pub(crate) last: Option<TrainStep>,
@@ -81,8 +83,8 @@ pub(crate) struct Course {
 
 impl Course {
     /// From the rows of a log.
-    pub(crate) fn of_log(name: String, rows: Vec<TrainingRow>) -> Self {
-        let mut course = Self { name, is_perplexity: true, rows, ..Self::default() };
+    pub(crate) fn of_log(name: String, TrainingTable { rows, is_truncated }: TrainingTable) -> Self {
+        let mut course = Self { name, is_perplexity: true, rows, is_truncated, ..Self::default() };
         course.draw();
         course
     }
@@ -256,12 +258,17 @@ impl App {
             match news {
                 News::Begun(Begun { name, is_perplexity, rows }) => {
                     let begun = self.now;
-                    self.trainings.show(Course { is_perplexity, begun, ..Course::of_log(name, rows) });
+                    self.trainings.show(Course {
+                        is_perplexity,
+                        begun,
+                        ..Course::of_log(name, TrainingTable { rows, is_truncated: false })
+                    });
                 }
                 News::Event(event) => self.trainings.on_event(event, self.now),
                 News::Line(text) => self.trainings.line(text),
                 News::Models(rows) => {
-                    self.quality = Some(QualityFile::new("this tradeoff".to_owned(), QualityTable { rows }));
+                    let table = QualityTable { rows, is_truncated: false };
+                    self.tradeoff.show(QualityFile::new("this tradeoff".to_owned(), table));
                 }
             }
         }

@@ -21,7 +21,12 @@ use super::{
     live_run::Begun,
     training::News,
 };
-use crate::{measure::without_peak, spec::CellId, sweep::Event, train::TrainEvent};
+use crate::{
+    measure::without_peak,
+    spec::CellId,
+    sweep::{Event, panic_message},
+    train::TrainEvent,
+};
 
 /// Rests are at least this far apart: at most four frames a second.
 const BETWEEN_RESTS: Duration = Duration::from_millis(250);
@@ -89,6 +94,8 @@ pub(crate) struct Relay {
     tell: Box<dyn Fn(Told) -> bool + Send>,
     pending: RefCell<Vec<Event>>,
     news: RefCell<Vec<News>>,
+    /// The cells of the visit in hand.
+    visiting: RefCell<Vec<CellId>>,
     /// How long the last visit to a cell took.
     took: RefCell<HashMap<CellId, Duration>>,
     last: Cell<Option<Instant>>,
@@ -98,8 +105,16 @@ pub(crate) struct Relay {
 impl Relay {
     /// `tell` hands something to the screen's thread and says whether there is one.
     pub(crate) fn new(control: Arc<Control>, tell: Box<dyn Fn(Told) -> bool + Send>) -> Self {
-        let (pending, news, took) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { control, tell, pending, news, took, last: Cell::default(), rested: Cell::default() }
+        Self {
+            control,
+            tell,
+            pending: RefCell::default(),
+            news: RefCell::default(),
+            visiting: RefCell::default(),
+            took: RefCell::default(),
+            last: Cell::default(),
+            rested: Cell::default(),
+        }
     }
 
     /// The run begins.
@@ -112,6 +127,7 @@ impl Relay {
         self.pending.borrow_mut().push(event.clone());
         match event {
             Event::VisitStarted(visit) => {
+                self.visiting.borrow_mut().clone_from(&visit.cells);
                 let took = |id| self.took.borrow().get(id).copied();
                 if visit.cells.last().and_then(took).is_none_or(|took| took > LONG) {
                     self.rest(false);
@@ -184,6 +200,12 @@ impl Relay {
         self.control.skipped.lock().unwrap_or_else(PoisonError::into_inner).contains(cell)
     }
 
+    /// Whether the visit in hand is to end at its next sample: the run is to, or is to go on without all that it measures.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        let visiting = self.visiting.borrow();
+        self.is_cancelled() || (!visiting.is_empty() && visiting.iter().all(|cell| self.skips(cell)))
+    }
+
     /// Time that this thread has stood still, pauses included.
     pub(crate) fn rested(&self) -> Duration {
         self.rested.get()
@@ -226,7 +248,10 @@ pub(crate) fn spawn<T: From<Told> + Send + 'static>(
         let ended = match result {
             Ok(Ok(ended)) => Ok(ended),
             Ok(Err(error)) => Err(described(&error)),
-            Err(_) => Err("the run broke off by a mistake of the program; its file holds what was done".to_owned()),
+            Err(panic) => {
+                let why = panic_message(panic.as_ref());
+                Err(format!("a mistake of the program: {why}; its file holds what was done"))
+            }
         };
         // Where the screen is gone there is nobody to tell.
         let _ = sender.send(Told::Ended(ended).into());
@@ -250,7 +275,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::sweep::Outcome;
+    use crate::sweep::{Outcome, event::VisitStarted};
 
     #[test]
     fn the_measuring_thread_stands_still_until_the_screen_is_done() {
@@ -359,6 +384,27 @@ mod tests {
         assert!(!relay.between_updates() && news().is_empty());
         control.cancel();
         assert!(relay.between_updates());
+    }
+
+    #[test]
+    fn a_visit_is_cut_short_where_all_that_it_measures_is_skipped() {
+        let control = Arc::new(Control::default());
+        let relay = Relay::new(Arc::clone(&control), Box::new(|_| false));
+        let [a, b] = ["a", "b"].map(|id| CellId(id.to_owned()));
+        let visit = |cells: &[&CellId]| {
+            let cells = cells.iter().map(|id| (*id).clone()).collect();
+            relay.note(&Event::VisitStarted(VisitStarted { cells, round: 0, attempt: 0 }));
+        };
+        assert!(!relay.is_cut_short());
+        visit(&[&a, &b]);
+        control.skip([a.clone()]);
+        assert!(!relay.is_cut_short());
+        control.skip([b.clone()]);
+        assert!(relay.is_cut_short() && !relay.is_cancelled());
+        visit(&[&CellId("c".to_owned())]);
+        assert!(!relay.is_cut_short());
+        control.cancel();
+        assert!(relay.is_cut_short());
     }
 
     #[test]

@@ -9,6 +9,9 @@ mod leaving;
 mod listing;
 mod models;
 mod report;
+#[cfg(unix)]
+#[path = "../terminal/mod.rs"]
+mod terminal;
 mod training;
 mod usage;
 

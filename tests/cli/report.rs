@@ -102,6 +102,25 @@ fn patterns_directories_and_json_lines_are_read_and_what_is_there_twice_counts_o
 }
 
 #[test]
+fn a_last_line_that_was_cut_off_is_left_out_and_said_to_be() {
+    let dir = temp();
+    t2r(dir.path(), &tiny(&["--csv", "whole.csv", "-q"])).code(0);
+    let whole = fs::read_to_string(dir.path().join("whole.csv")).expect("written");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    write("cells.csv", &whole[..whole.len() - 40]);
+    write("log.csv", "step,loss\n1,2.5\n2");
+    write("models.csv", "variant,bleu\nt2r,20.5\nelu");
+    let assert = t2r(dir.path(), &["report", "cells.csv", "log.csv", "models.csv", "-o", "x.html"]).code(0);
+    let said = stderr(&assert);
+    for file in ["cells.csv", "log.csv", "models.csv"] {
+        assert!(said.contains(&format!("warning: {file}: its last line is cut off and left out\n")), "{said}");
+    }
+    assert!(said.ends_with("x.html: 1 cell of 3 files\n"), "{said}");
+    let whole = t2r(dir.path(), &["report", "whole.csv", "-o", "y.html"]).code(0);
+    assert!(!stderr(&whole).contains("cut off"));
+}
+
+#[test]
 fn a_header_without_rows_gives_a_page_that_says_so() {
     let dir = temp();
     let header = t2r::store::COLUMNS.join(",") + "\n";

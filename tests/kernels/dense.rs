@@ -34,6 +34,38 @@ fn the_product_is_its_formula() {
     }
 }
 
+/// Weights of eight binary digits, which bf16 holds exactly, and the same two to a word.
+fn in_bf16(n: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
+    let exact: Vec<f32> = numbers(n, seed).iter().map(|x| (x * 128.0).floor() / 128.0).collect();
+    let upper = |x: f32| x.to_bits() >> 16;
+    let words = exact.chunks_exact(2).map(|pair| upper(pair[0]) | (upper(pair[1]) << 16)).collect();
+    (exact, words)
+}
+
+#[test]
+fn a_product_with_weights_in_bf16_is_its_formula() {
+    for rows in [0, 1, 2, 3, 4, 7, 16] {
+        for n_in in [2, 6, 8, 34, 64, 66, 80, 128, 256, 514] {
+            for n_out in [0, 1, 3, 4, 5, 30] {
+                let (x, bias) = (numbers(rows * n_in, 1), numbers(n_out, 3));
+                let (weight, words) = in_bf16(n_out * n_in, 2);
+                let entry = |x, i: usize| dot(x, &weight[i * n_in..][..n_in]) + f64::from(bias[i]);
+                let want: Vec<f64> = x.chunks(n_in).flat_map(|x| (0..n_out).map(move |i| entry(x, i))).collect();
+                for simd in Simd::levels() {
+                    let (mut y, mut room) = (vec![f32::NAN; rows * n_out], vec![f32::NAN; x.len()]);
+                    let ordered = fused::product::in_order::<u32>(simd, &x, n_in, &mut room);
+                    fused::product::product(simd, ordered, &words, &bias, n_in, &mut y);
+                    assert_close(&y, &want, 5e-6, &format!("{simd:?}, rows {rows}, {n_in} to {n_out}"));
+                }
+            }
+        }
+    }
+    let (exact, words) = in_bf16(10, 4);
+    let mut wide = vec![f32::NAN; 10];
+    fused::weight::widen(&words, &mut wide);
+    assert_eq!(wide, exact);
+}
+
 #[test]
 fn a_product_that_pays_for_threads_is_the_same() {
     check_product(1, 257, 1031, true);

@@ -3,7 +3,7 @@
 use t2r::kernels::{
     Simd,
     fused::{self, linear_steps::Tokens},
-    linear::{self, Normalizer},
+    linear::{self, Denominators, Normalizer},
 };
 
 use crate::{LENGTHS, WIDTHS, assert_close, dot, numbers, ways};
@@ -106,6 +106,51 @@ fn the_steps_of_several_heads_are_those_of_each() {
                 assert_eq!((&after[..m * d], &after[m * d..m * (d + 1)]), (&*of_head.s, &*of_head.z), "{simd:?}, {i}");
                 assert_eq!(after[width - 1], before[(i + 1) * width - 1], "{simd:?}, {i}");
             }
+        }
+    }
+}
+
+/// Sums and denominators apart are the step's and the forward's, whose fraction they are.
+#[test]
+fn denominators_may_stand_apart() {
+    for (m, d, group) in [(1, 1, 1), (7, 5, 2), (32, 64, 3), (33, 80, 7)] {
+        let (phi_q, phi_k, v) = (features(group * m, 1), features(m, 2), numbers(d, 3));
+        for way in ways() {
+            let (mut sums, mut out, mut dens) = (Sums::new(m, d), vec![f32::NAN; group * d], vec![f32::NAN; group]);
+            let (s, z) = sums.after(&phi_k, &v, 0.75);
+            let read = |q: &[f32]| {
+                let den = (0..m).map(|i| f64::from(q[i]) * z[i]).sum::<f64>();
+                (read_out(q, &s, &z).iter().map(|x| x * den.max(0.01)).collect::<Vec<_>>(), den)
+            };
+            let (want, want_dens): (Vec<_>, Vec<_>) = phi_q.chunks(m).map(read).unzip();
+            let apart = Denominators::Apart(&mut dens[..]);
+            match way {
+                Some(simd) => {
+                    fused::linear::step(simd, &phi_q, &phi_k, &v, 0.75, &mut sums.s, &mut sums.z, apart, &mut out);
+                }
+                None => {
+                    let token = linear::Token { phi_q: &phi_q, phi_k: &phi_k, v: &v, decay: 0.75 };
+                    linear::step(token, &mut sums.s, &mut sums.z, apart, &mut out);
+                }
+            }
+            assert_close(&out, &want.concat(), 1e-5, &format!("{way:?}, m {m}, d {d}, group {group}"));
+            assert_close(&dens, &want_dens, 1e-5, &format!("{way:?}, m {m}, d {d}, group {group}, denominators"));
+        }
+        for (simd, n) in Simd::levels().into_iter().flat_map(|simd| LENGTHS.map(|n| (simd, n))) {
+            let (phi_q, phi_k, v) = (features(n * m, 1), features(n * m, 2), numbers(n * d, 3));
+            let run = |denominators: Denominators<&mut [f32]>| {
+                let (mut sums, mut out) = (Sums::new(m, d), vec![f32::NAN; n * d]);
+                let (s, z) = (&mut sums.s, &mut sums.z);
+                fused::linear::forward(simd, &phi_q, &phi_k, &v, None, s, z, denominators, &mut out);
+                out
+            };
+            let mut dens = vec![f32::NAN; n];
+            let whole: Vec<f64> = run(NORMALIZER.into()).iter().map(|x| f64::from(*x)).collect();
+            let mut out = run(Denominators::Apart(&mut dens));
+            for (out, den) in out.chunks_mut(d).zip(dens) {
+                out.iter_mut().for_each(|out| *out /= den.max(0.01));
+            }
+            assert_close(&out, &whole, 1e-6, &format!("{simd:?}, m {m}, d {d}, n {n}"));
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod dense;
 mod features;
+mod hybrid;
 mod linear;
 mod linear_backward;
 mod operations;

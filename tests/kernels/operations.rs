@@ -139,13 +139,14 @@ fn norms_have_the_gradients_of_their_formulas() {
 
 #[test]
 fn the_affine_map_and_its_gradients_are_those_of_its_formula() {
-    for (n, d, m) in [(1, 1, 1), (5, 3, 2), (49, 8, 7), (60, 33, 12), (100, 5, 33)] {
+    let sizes = [(1, 1, 1), (5, 3, 2), (49, 8, 7), (60, 33, 12), (100, 5, 33)];
+    for ((n, d, m), floor) in sizes.into_iter().flat_map(|size| [(size, 0.0), (size, f32::NEG_INFINITY)]) {
         let (x, weight, bias, grad) = (numbers(n * d, 1), numbers(m * d, 2), numbers(m, 3), numbers(n * m, 4));
         let scale = 0.5;
         let map = |x: &[f64], weight: &[f64], bias: &[f64]| -> Vec<f64> {
             let of_row = |x: &[f64]| {
                 let pre = |r: usize| f64::from(scale) * (0..d).map(|c| weight[r * d + c] * x[c]).sum::<f64>() + bias[r];
-                (0..m).map(|r| pre(r).max(0.0)).collect::<Vec<_>>()
+                (0..m).map(|r| pre(r).max(f64::from(floor))).collect::<Vec<_>>()
             };
             x.chunks(d).flat_map(of_row).collect()
         };
@@ -158,12 +159,12 @@ fn the_affine_map_and_its_gradients_are_those_of_its_formula() {
         ];
         for simd in Simd::levels() {
             let (mut room, mut phi) = (vec![f32::NAN; m * d], vec![f32::NAN; n * m]);
-            fused::affine_relu::forward(simd, &x, scale, &weight, &bias, &mut room, &mut phi);
+            fused::affine::forward(simd, &x, (scale, floor), &weight, &bias, &mut room, &mut phi);
             assert_close(&phi, &map(&wx, &ww, &wb), 1e-5, &format!("{simd:?}"));
-            let mut room = vec![f32::NAN; fused::affine_relu::room_len(m)];
+            let mut room = vec![f32::NAN; fused::affine::room_len(m)];
             let [mut dx, mut dw, mut db] = [n * d, m * d, m].map(|len| vec![0f32; len]);
             let into = (&mut dx[..], &mut dw[..], &mut db[..]);
-            fused::affine_relu::backward(simd, (&x, &phi, &grad), scale, &weight, &mut room, into);
+            fused::affine::backward(simd, (&x, &phi, &grad), (scale, floor), &weight, &mut room, into);
             for (got, want) in [dx, dw, db].iter().zip(&want) {
                 assert_gradient(got, want, 1e-5, &format!("{simd:?}, {n} of {d} to {m}"));
             }

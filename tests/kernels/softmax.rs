@@ -14,34 +14,47 @@ use crate::{LENGTHS, WIDTHS, assert_close, dot, numbers, ways};
 
 /// `Σ_j exp(q·k_j/√d) v_j / Σ_j exp(q·k_j/√d)` of one query over the given keys, 0 over none.
 pub(crate) fn formula(q: &[f32], keys: &[f32], values: &[f32], d_v: usize) -> Vec<f64> {
+    formula_and_total(q, keys, values, d_v).0
+}
+
+/// The same, and the sum of the weights against the largest.
+fn formula_and_total(q: &[f32], keys: &[f32], values: &[f32], d_v: usize) -> (Vec<f64>, f64) {
     let scores: Vec<f64> = keys.chunks(q.len()).map(|k| dot(q, k) / (q.len() as f64).sqrt()).collect();
     let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = scores.iter().map(|s| (s - maximum).exp()).collect();
     let total: f64 = weights.iter().sum();
     let column = |c: usize| weights.iter().zip(values.chunks(d_v)).map(|(w, v)| w * f64::from(v[c])).sum::<f64>();
-    (0..d_v).map(|c| if total > 0.0 { column(c) / total } else { 0.0 }).collect()
+    ((0..d_v).map(|c| if total > 0.0 { column(c) / total } else { 0.0 }).collect(), total)
 }
 
-fn step(way: Option<Simd>, group: usize, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+/// Outputs into `out`; gives the totals.
+fn step(way: Option<Simd>, group: usize, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) -> Vec<f32> {
     let (d, d_v) = (q.len() / group, out.len() / group);
     match way {
-        Some(simd) => fused::softmax_step::step(simd, group, q, keys, values, out),
-        None => {
-            for (q, out) in q.chunks(d).zip(out.chunks_mut(d_v)) {
-                softmax::step(q, keys, values, out);
-            }
+        Some(simd) => {
+            let (mut totals, mut alone) = (vec![f32::NAN; group], out.to_vec());
+            fused::softmax_step::step(simd, group, q, keys, values, &mut totals, out);
+            fused::softmax_step::step(simd, group, q, keys, values, &mut [], &mut alone);
+            assert_eq!(
+                out.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+                alone.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+            );
+            totals
         }
+        None => q.chunks(d).zip(out.chunks_mut(d_v)).map(|(q, out)| softmax::step(q, keys, values, out)).collect(),
     }
 }
 
 /// Runs every way and compares with the formula; what was in `out` before must not matter.
 fn check_step(group: usize, (d, d_v): (usize, usize), q: &[f32], keys: &[f32], values: &[f32], tolerance: f64) {
-    let want: Vec<f64> = q.chunks(d).flat_map(|q| formula(q, keys, values, d_v)).collect();
+    let (want, want_totals): (Vec<_>, Vec<_>) = q.chunks(d).map(|q| formula_and_total(q, keys, values, d_v)).unzip();
     for way in ways() {
         let mut out = vec![f32::NAN; group * d_v];
-        step(way, group, q, keys, values, &mut out);
+        let totals = step(way, group, q, keys, values, &mut out);
         let n = keys.len() / d;
-        assert_close(&out, &want, tolerance, &format!("{way:?}, group {group}, d {d}, d_v {d_v}, n {n}"));
+        let what = format!("{way:?}, group {group}, d {d}, d_v {d_v}, n {n}");
+        assert_close(&out, &want.concat(), tolerance, &what);
+        assert_close(&totals, &want_totals, tolerance, &format!("{what}, totals"));
     }
 }
 

@@ -17,33 +17,37 @@ struct Case {
     d: usize,
     d_v: usize,
     span: Span,
+    /// Whether the totals come out too.
+    totals: bool,
 }
 
 impl Case {
     fn causal(n: usize, d: usize, d_v: usize) -> Self {
-        Self { heads: 1, n, source: n, d, d_v, span: Span::Causal { offset: 0, window: None } }
+        Self { heads: 1, n, source: n, d, d_v, span: Span::Causal { offset: 0, window: None }, totals: false }
     }
 
-    fn inputs(self) -> [Vec<f32>; 4] {
-        let Self { heads, n, source, d, d_v, .. } = self;
+    /// Queries, keys, values, the gradient of what comes out and that of the logarithms of the totals.
+    fn inputs(self) -> [Vec<f32>; 5] {
+        let Self { heads, n, source, d, d_v, totals, .. } = self;
         let large = |x: Vec<f32>| x.iter().map(|x| 2.0 * x).collect();
         [
             large(numbers(heads * n * d, 1)),
             large(numbers(source * d, 2)),
             numbers(source * d_v, 3),
             numbers(heads * n * d_v, 4),
+            numbers(if totals { heads * n } else { 0 }, 8),
         ]
     }
 
-    /// `Σ grad · out` by the formula.
-    fn loss(self, q: &[f64], keys: &[f64], values: &[f64], grad: &[f64]) -> f64 {
+    /// `Σ grad · out + Σ grad · ln total` by the formula.
+    fn loss(self, q: &[f64], keys: &[f64], values: &[f64], (grad, log_totals): (&[f64], &[f64])) -> f64 {
         let Self { n, source, d, d_v, .. } = self;
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let of_query = |(i, (q, grad)): (usize, (&[f64], &[f64]))| {
+        let of_query = |(row, (q, grad)): (usize, (&[f64], &[f64]))| {
             let (start, end) = match self.span {
                 Span::Full => (0, source),
                 Span::Causal { offset, window } => {
-                    let end = offset + i % n + 1;
+                    let end = offset + row % n + 1;
                     (window.map_or(0, |w| end.saturating_sub(w)), end)
                 }
             };
@@ -51,15 +55,17 @@ impl Case {
             let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let weights: Vec<f64> = scores.iter().map(|s| (s - highest).exp()).collect();
             let along = (start..end).zip(&weights).map(|(j, w)| w * dot(grad, &values[j * d_v..][..d_v])).sum::<f64>();
-            if weights.is_empty() { 0.0 } else { along / weights.iter().sum::<f64>() }
+            let total = weights.iter().sum::<f64>();
+            let of_total = log_totals.get(row).map_or(0.0, |grad| grad * total.ln());
+            if weights.is_empty() { 0.0 } else { along / total + of_total }
         };
         q.chunks(d).zip(grad.chunks(d_v)).enumerate().map(of_query).sum()
     }
 
     /// Gradients of q, keys and values; those that are not wanted are empty.
-    fn gradients(self, way: Option<Simd>, inputs: &[Vec<f32>; 4], wanted: [bool; 3]) -> [Vec<f32>; 3] {
-        let Self { heads, n, source, d, d_v, span } = self;
-        let [q, keys, values, grad] = inputs;
+    fn gradients(self, way: Option<Simd>, inputs: &[Vec<f32>; 5], wanted: [bool; 3]) -> [Vec<f32>; 3] {
+        let Self { heads, n, source, d, d_v, span, .. } = self;
+        let [q, keys, values, grad, log_totals] = inputs;
         let room = |len: usize, wanted: bool| vec![0f32; if wanted { len } else { 0 }];
         let mut dq = room(heads * n * d, wanted[0]);
         let mut dk = room(source * d, wanted[1]);
@@ -69,7 +75,8 @@ impl Case {
                 for head in 0..heads {
                     let one = head * n * d..(head + 1) * n * d;
                     let grad = &grad[head * n * d_v..][..n * d_v];
-                    let of = Sequence { q: &q[one.clone()], keys, values, grad };
+                    let log_totals = log_totals.get(head * n..(head + 1) * n).unwrap_or(&[]);
+                    let of = Sequence { q: &q[one.clone()], keys, values, grad, log_totals };
                     let dq = if dq.is_empty() { &mut [][..] } else { &mut dq[one] };
                     softmax::backward(of, (n, d), span, Gradients { q: dq, keys: &mut dk, values: &mut dv });
                 }
@@ -79,7 +86,7 @@ impl Case {
                 let mut scratch = vec![f32::NAN; softmax_forward::scratch_len(source, d)];
                 softmax_forward::forward(simd, q, keys, values, (n, d), span, &mut scratch, &mut stats, &mut out);
                 let mut scratch = vec![f32::NAN; softmax_backward::scratch_len(heads, n, d, d_v)];
-                let of = Sequence { q, keys, values, grad };
+                let of = Sequence { q, keys, values, grad, log_totals };
                 let into = Gradients { q: &mut dq, keys: &mut dk, values: &mut dv };
                 softmax_backward::backward(simd, of, (n, d), span, (&out, &stats), &mut scratch, into);
             }
@@ -89,11 +96,12 @@ impl Case {
 
     fn check(self) {
         let inputs = self.inputs();
-        let [q, keys, values, grad] = inputs.each_ref().map(|x| wide(x));
+        let [q, keys, values, grad, log_totals] = inputs.each_ref().map(|x| wide(x));
+        let grads = (&grad[..], &log_totals[..]);
         let want = [
-            differences(&q, |q| self.loss(q, &keys, &values, &grad)),
-            differences(&keys, |keys| self.loss(&q, keys, &values, &grad)),
-            differences(&values, |values| self.loss(&q, &keys, values, &grad)),
+            differences(&q, |q| self.loss(q, &keys, &values, grads)),
+            differences(&keys, |keys| self.loss(&q, keys, &values, grads)),
+            differences(&values, |values| self.loss(&q, &keys, values, grads)),
         ];
         for way in ways() {
             for ((got, want), of) in self.gradients(way, &inputs, [true; 3]).iter().zip(&want).zip(["q", "k", "v"]) {
@@ -107,6 +115,7 @@ impl Case {
 fn they_are_the_differences_of_the_formula_at_every_width() {
     for d in WIDTHS {
         Case::causal(9, d, d).check();
+        Case { totals: true, ..Case::causal(9, d, d) }.check();
         Case { span: Span::Full, source: 5, ..Case::causal(3, d, 7) }.check();
     }
 }
@@ -115,6 +124,7 @@ fn they_are_the_differences_of_the_formula_at_every_width() {
 fn they_are_the_differences_of_the_formula_at_lengths_around_the_blocks() {
     for n in [1, 5, 6, 7, 16, 47, 48, 49, 97] {
         Case::causal(n, 2, 3).check();
+        Case { totals: true, ..Case::causal(n, 2, 3) }.check();
     }
 }
 
@@ -123,6 +133,7 @@ fn windows_groups_offsets_and_sources() {
     for window in [1, 2, 7, 48, 200] {
         let span = Span::Causal { offset: 0, window: Some(window) };
         Case { span, ..Case::causal(60, 3, 2) }.check();
+        Case { span, totals: true, heads: 2, ..Case::causal(60, 3, 2) }.check();
         let span = Span::Causal { offset: 50, window: Some(window) };
         Case { span, source: 59, ..Case::causal(9, 3, 2) }.check();
     }
@@ -134,8 +145,9 @@ fn windows_groups_offsets_and_sources() {
 /// difference along it.
 #[test]
 fn long_sequences() {
-    for (n, d, d_v, window) in [(130, 64, 64, None), (200, 33, 80, Some(70)), (193, 128, 20, None)] {
-        let case = Case { heads: 2, span: Span::Causal { offset: 0, window }, ..Case::causal(n, d, d_v) };
+    let sizes = [(130, 64, 64, None), (200, 33, 80, Some(70)), (193, 128, 20, None)];
+    for ((n, d, d_v, window), totals) in sizes.into_iter().flat_map(|size| [(size, false), (size, true)]) {
+        let case = Case { heads: 2, span: Span::Causal { offset: 0, window }, totals, ..Case::causal(n, d, d_v) };
         let inputs = case.inputs();
         let plain = case.gradients(None, &inputs, [true; 3]);
         for way in ways() {
@@ -143,12 +155,12 @@ fn long_sequences() {
                 assert_gradient(got, &wide(want), 2e-5, &format!("{way:?}, {case:?}"));
             }
         }
-        let [q, keys, values, grad] = inputs.each_ref().map(|x| wide(x));
+        let [q, keys, values, grad, log_totals] = inputs.each_ref().map(|x| wide(x));
         let at = |by: f64| {
             let moved = |x: &[f64], seed| -> Vec<f64> {
                 x.iter().zip(numbers(x.len(), seed)).map(|(x, way)| x + by * f64::from(way)).collect()
             };
-            case.loss(&moved(&q, 5), &moved(&keys, 6), &moved(&values, 7), &grad)
+            case.loss(&moved(&q, 5), &moved(&keys, 6), &moved(&values, 7), (&grad, &log_totals))
         };
         let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
         let along = |gradient: &[f32], seed| crate::dot(gradient, &numbers(gradient.len(), seed));

@@ -38,13 +38,16 @@ fn law(spec: &VariantSpec, heads: Heads, m: usize, batch: usize, n: usize, seed:
         assert_close(&format!("{simd:?} forward {what}"), &fused, &want, heads.head_dim, TOLERANCE);
     }
     for split in [n / 3, n.saturating_sub(1)] {
-        let got = extended(&layer, &layer.tensors(&x), n, split);
-        assert_close(&format!("extend {what} split {split}"), &got, &want, heads.head_dim, TOLERANCE);
+        for kernels in std::iter::once(Kernels::Plain).chain(fused_levels(spec).into_iter().map(Kernels::Fused)) {
+            let got = extended(&layer, &layer.tensors(&x), n, split, kernels);
+            let what = format!("{kernels:?} extend {what} split {split}");
+            assert_close(&what, &got, &want, heads.head_dim, TOLERANCE);
+        }
     }
 }
 
 /// The sequence in two calls of `extend`.
-fn extended(layer: &crate::layers::Layer, qkv: &Qkv, n: usize, split: usize) -> Vec<f32> {
+fn extended(layer: &crate::layers::Layer, qkv: &Qkv, n: usize, split: usize, kernels: Kernels) -> Vec<f32> {
     let batch = qkv.q.dims()[0];
     let mut state = layer.attention.tensor_state(batch, n, DType::F32, &Device::Cpu).unwrap();
     let parts: Vec<Tensor> = [(0, split), (split, n - split)]
@@ -52,7 +55,7 @@ fn extended(layer: &crate::layers::Layer, qkv: &Qkv, n: usize, split: usize) -> 
         .map(|(start, len)| {
             let cut = |x: &Tensor| x.narrow(2, *start, *len).unwrap();
             let part = Qkv { q: cut(&qkv.q), k: cut(&qkv.k), v: cut(&qkv.v), gate: qkv.gate.as_ref().map(cut) };
-            layer.attention.extend(&part, &mut state).unwrap()
+            layer.attention.extend_by(&part, &mut state, kernels).unwrap()
         })
         .filter(|part| part.elem_count() > 0)
         .collect();
@@ -73,8 +76,8 @@ fn forward_step_extend_and_formula_agree_at_odd_sizes() {
 }
 
 #[test]
-fn softmax_agrees_beyond_one_block_of_queries() {
-    for spec in ["softmax", "window:70"] {
+fn long_sequences_agree_beyond_one_block_of_queries() {
+    for spec in ["softmax", "window:70", "window+hedgehog:70", "window+performer:200"] {
         law(&spec.parse().unwrap(), HEADS[1], 6, 1, 300, 2);
     }
 }

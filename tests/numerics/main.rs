@@ -5,6 +5,7 @@
 mod attention;
 mod extremes;
 mod gradients;
+mod hybrid_operation;
 mod layers;
 mod model;
 mod operations;

@@ -98,6 +98,67 @@ fn every_variant_in_every_kind_of_model() {
 }
 
 #[test]
+fn a_model_with_weights_in_bf16_is_the_same_one_rounded() {
+    let kinds = [
+        (Norm::LayerNorm, Positions::Learned, Activation::Gelu, true),
+        (Norm::RmsNorm, Positions::Rotary, Activation::Swiglu, false),
+    ];
+    let (batch, n) = (3, 9);
+    let ids: Vec<u32> = (0..batch * n).map(|i| (i * i + 3) as u32 % 23).collect();
+    let tokens = Tensor::from_vec(ids.clone(), (batch, n), &Device::Cpu).unwrap();
+    for spec in ["softmax", "t2r", "elu"].map(VariantSpec::new) {
+        for (norm, positions, activation, tied) in kinds {
+            let setup = setup(&spec, norm, positions, activation, tied).unwrap();
+            let model = |params: &mut Params| Decoder::new(&setup, params).unwrap();
+            let exact = flat(&model(&mut Params::frozen(&Device::Cpu, DType::F32, 5)).forward(&tokens).unwrap());
+            let mut params = Params::frozen(&Device::Cpu, DType::F32, 5);
+            let narrow = model(&mut params).with_weights_in_bf16().unwrap();
+            // The tensor library widens its weights, and is the twin of the steps that read two to a word.
+            let want = flat(&narrow.forward(&tokens).unwrap());
+            let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+            let off =
+                |got: &[f32], from: &[f32]| got.iter().zip(from).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest;
+            for kernels in [Kernels::Plain, Kernels::Fused(Simd::detect()), Kernels::Fused(Simd::scalar())] {
+                let mut session = Session::by(&narrow, batch, n, kernels).unwrap();
+                let mut step = |t: usize| {
+                    let now: Vec<u32> = (0..batch).map(|b| ids[b * n + t]).collect();
+                    session.step(&now).unwrap().unsqueeze(1).unwrap()
+                };
+                let stepped = flat(&Tensor::cat(&(0..n).map(&mut step).collect::<Vec<_>>(), 1).unwrap());
+                assert!(off(&stepped, &want) < 1e-4, "{spec} {norm} {kernels:?}: {:e}", off(&stepped, &want));
+            }
+            let fused = flat(&narrow.forward_by(&tokens, None, Kernels::Fused(Simd::detect())).unwrap());
+            assert!(off(&fused, &want) < 1e-4, "{spec} {norm} forward");
+            // Eight binary digits a weight: another model, and not by much.
+            let rounding = off(&want, &exact);
+            assert!(rounding > 1e-5 && rounding < 5e-2, "{spec} {norm}: rounding {rounding:e}");
+        }
+    }
+}
+
+#[test]
+fn weights_in_bf16_are_the_nearest_and_lie_in_pairs() {
+    let setup = setup(&VariantSpec::new("softmax"), Norm::RmsNorm, Positions::Rotary, Activation::Gelu, false).unwrap();
+    let exact = Decoder::new(&setup, &mut Params::frozen(&Device::Cpu, DType::F32, 5)).unwrap();
+    let exact = flat(&exact.output().weight);
+    let narrow = Decoder::new(&setup, &mut Params::frozen(&Device::Cpu, DType::F32, 5)).unwrap();
+    let narrow = narrow.with_weights_in_bf16().unwrap();
+    let kept = flat(&narrow.output().weight.to_dtype(DType::F32).unwrap());
+    for (kept, exact) in kept.iter().zip(&exact) {
+        let (below, above) = (exact.to_bits() & 0xFFFF_0000, (exact.to_bits() & 0xFFFF_0000) + 0x1_0000);
+        let nearest = [below, above]
+            .map(f32::from_bits)
+            .into_iter()
+            .min_by(|a, b| (a - exact).abs().total_cmp(&(b - exact).abs()));
+        assert_eq!(Some(*kept), nearest, "{exact}");
+    }
+    let odd = Setup { shape: ModelShape { ffn_dim: 21, ..setup.shape }, ..setup };
+    let odd = Decoder::new(&odd, &mut Params::frozen(&Device::Cpu, DType::F32, 5)).unwrap();
+    let message = odd.with_weights_in_bf16().err().unwrap().to_string();
+    assert!(message.contains("rows of an odd length"), "{message}");
+}
+
+#[test]
 fn merged_and_unmerged_models_are_one_function() {
     let make = |spec: &str| {
         let setup = setup(&spec.parse().unwrap(), Norm::LayerNorm, Positions::Learned, Activation::Gelu, true).unwrap();

@@ -4,9 +4,9 @@ use candle_core::{Device, Tensor, Var};
 use t2r::{
     kernels::{Simd, activation::Activation},
     ops::{
-        FeedForward, Linear, Softmax, Targets, activation, affine_relu, embedding, feed_forward, fourier, linear,
-        linear_attention, linear_from_heads, linear_to_heads, norm, projected_cross_entropy, rotate, silu_times,
-        softmax_attention,
+        FeedForward, Linear, Softmax, Targets, activation, affine, embedding, feed_forward, fourier, linear,
+        linear_attention, linear_from_heads, linear_to_heads, norm, opposite_softmaxes, projected_cross_entropy,
+        rotate, silu_times, softmax_attention,
     },
     params::{Init, draw, named_rng},
     train::token_losses,
@@ -14,7 +14,7 @@ use t2r::{
 
 use crate::layers::flat;
 
-fn var(name: &str, shape: &[usize]) -> Var {
+pub(crate) fn var(name: &str, shape: &[usize]) -> Var {
     let numbers = draw(&mut named_rng(3, name), shape.iter().product(), Init::Normal(1.0));
     Var::from_vec(numbers, shape, &Device::Cpu).unwrap()
 }
@@ -29,7 +29,7 @@ fn loss(out: &Tensor) -> Tensor {
 }
 
 #[track_caller]
-fn assert_same(got: &[f32], want: &[f32], what: &str) {
+pub(crate) fn assert_same(got: &[f32], want: &[f32], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     let scale = want.iter().fold(1e-2f32, |m, x| m.max(x.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
@@ -38,10 +38,10 @@ fn assert_same(got: &[f32], want: &[f32], what: &str) {
 }
 
 /// An operation and the plain operations that it stands for.
-type Forms<'a> = (&'a dyn Fn(&[Tensor]) -> Tensor, &'a dyn Fn(&[Tensor]) -> Tensor);
+pub(crate) type Forms<'a> = (&'a dyn Fn(&[Tensor]) -> Tensor, &'a dyn Fn(&[Tensor]) -> Tensor);
 
 /// Both give the same value and, whatever is frozen, the same gradients of the rest; of what is frozen they give none.
-fn check(what: &str, vars: &[Var], (fused, plain): Forms<'_>) {
+pub(crate) fn check(what: &str, vars: &[Var], (fused, plain): Forms<'_>) {
     for frozen in 0..1 << vars.len() {
         let operands: Vec<Tensor> = vars
             .iter()
@@ -259,9 +259,33 @@ fn an_affine_map_a_head() {
     let plain = |t: &[Tensor]| {
         let weight = t[1].t().unwrap().unsqueeze(0).unwrap().contiguous().unwrap();
         let pre = (&t[0] * 0.3).unwrap().broadcast_matmul(&weight).unwrap();
-        pre.broadcast_add(&t[2].unsqueeze(1).unwrap().unsqueeze(0).unwrap()).unwrap().relu().unwrap()
+        pre.broadcast_add(&t[2].unsqueeze(1).unwrap().unsqueeze(0).unwrap()).unwrap()
     };
-    check("affine relu", &vars, (&|t| affine_relu(&t[0], 0.3, &t[1], &t[2], simd).unwrap(), &plain));
+    check("affine", &vars, (&|t| affine(&t[0], (0.3, f32::NEG_INFINITY), &t[1], &t[2], simd).unwrap(), &plain));
+    let relu = |t: &[Tensor]| plain(t).relu().unwrap();
+    check("affine relu", &vars, (&|t| affine(&t[0], (0.3, 0.0), &t[1], &t[2], simd).unwrap(), &relu));
+}
+
+#[test]
+fn two_softmaxes_of_opposite_signs() {
+    let softmax = |x: &Tensor| {
+        let e = x.broadcast_sub(&x.max_keepdim(2).unwrap().detach()).unwrap().exp().unwrap();
+        e.broadcast_div(&e.sum_keepdim(2).unwrap()).unwrap()
+    };
+    for (rows, n) in [(1, 1), (7, 5), (70, 8), (3, 33), (40, 64)] {
+        let plain = |t: &[Tensor]| Tensor::cat(&[softmax(&t[0]), softmax(&t[0].neg().unwrap())], 2).unwrap();
+        for simd in Simd::levels() {
+            let fused = |t: &[Tensor]| opposite_softmaxes(&t[0], simd).unwrap();
+            check(&format!("{simd:?} {rows} {n}"), &[var("x", &[2, rows, n])], (&fused, &plain));
+        }
+    }
+    // Far apart, and the same everywhere.
+    for x in [[-3e38f32, 0.0, 3e38], [1e9; 3]] {
+        let x = Tensor::new(&[x], &Device::Cpu).unwrap();
+        let out = flat(&opposite_softmaxes(&x, Simd::detect()).unwrap());
+        let sums = [out[..3].iter().sum::<f32>(), out[3..].iter().sum()];
+        assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6), "{out:?}");
+    }
 }
 
 #[test]

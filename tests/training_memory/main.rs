@@ -40,7 +40,6 @@ ffn_dim=128
 vocab_size=4096
 [[sweep]]
 variants='window+t2r:16'
-implementation='reference'
 seq_len=256
 d_model=32
 ffn_dim=32

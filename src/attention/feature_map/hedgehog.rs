@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     kernels::{Kernels, linear::Normalizer},
+    ops,
     params::{Init, Params},
 };
 
@@ -68,6 +69,13 @@ impl FeatureMap for Hedgehog {
         let bias = affine.bias.to_dtype(DType::F32)?.unsqueeze(1)?.unsqueeze(0)?; // (1, h_kv, 1, m/2)
         let x = project(x, &affine.weight)?.broadcast_add(&bias)?;
         Ok(Tensor::cat(&[softmax(&x)?, softmax(&x.neg()?)?], D::Minus1)?.into())
+    }
+
+    fn forward_by(&self, x: &Tensor, side: Side, rows: Rows, kernels: Kernels) -> Result<Features> {
+        let Kernels::Fused(simd) = kernels else { return self.forward(x, side, rows) };
+        let Affine { weight, bias } = if side == Side::Query { &self.query } else { &self.key };
+        let x = ops::affine(x, (1.0, f32::NEG_INFINITY), weight, bias, simd)?;
+        Ok(ops::opposite_softmaxes(&x, simd)?.into())
     }
 
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {

@@ -61,7 +61,7 @@ impl FeatureMap for T2r {
     fn forward_by(&self, x: &Tensor, side: Side, rows: Rows, kernels: Kernels) -> Result<Features> {
         let Kernels::Fused(simd) = kernels else { return self.forward(x, side, rows) };
         let scale = if side == Side::Query { query_scale(self.shape.head_dim) as f32 } else { 1.0 };
-        Ok(ops::affine_relu(x, scale, &self.weight, &self.bias, simd)?.into())
+        Ok(ops::affine(x, (scale, 0.0), &self.weight, &self.bias, simd)?.into())
     }
 
     fn parameters(&self) -> Vec<(&'static str, Tensor)> {

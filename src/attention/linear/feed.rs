@@ -32,6 +32,30 @@ pub(super) struct Fed {
     pub(super) level: Option<Tensor>,
 }
 
+/// Keys with a scale, as the fused kernels are fed them: the running maximum is a decay of the sums, and a factor of each key.
+pub(in crate::attention) struct Raised {
+    /// φ(k) (b, h_kv, M, m) against the maximum so far.
+    pub(in crate::attention) phi_k: Tensor,
+    /// (b, h_kv, M), without a gradient.
+    pub(in crate::attention) log_decay: Tensor,
+    /// The largest scale so far, at each key (b, h_kv, M).
+    pub(in crate::attention) maxima: Tensor,
+}
+
+/// From φ(k) (b, h_kv, M, m), its log scales (b, h_kv, M) and the level of the sums before it.
+pub(in crate::attention) fn raised(phi: &Tensor, scales: &Tensor, before: Option<&Tensor>) -> Result<Raised> {
+    let source = scales.dim(2)?;
+    let maxima = running_maximum(scales)?;
+    let maxima = match before {
+        Some(before) => maxima.broadcast_maximum(before)?,
+        None => maxima,
+    };
+    let first = before.map_or_else(|| maxima.narrow(2, 0, 1), |before| Ok(before.clone()))?;
+    let before = Tensor::cat(&[&first, &maxima.narrow(2, 0, source - 1)?], 2)?;
+    let phi_k = phi.broadcast_mul(&(scales - &maxima)?.exp()?.unsqueeze(3)?)?;
+    Ok(Raised { phi_k, log_decay: (before - &maxima)?.detach(), maxima })
+}
+
 impl LinearAttention {
     /// What the fused kernels want of tokens at `start..`. A causal pass goes on from the `level` of the sums before it.
     pub(super) fn features(&self, qkv: &Qkv, start: usize, pass: &Pass<'_>, simd: Simd) -> Result<Fed> {
@@ -52,18 +76,9 @@ impl LinearAttention {
                 Ok(Fed { phi_q, phi_k, log_decay: Some(keep), level: None })
             }
             (false, _, None, _) => still(phi),
-            // The running maximum is a decay of the sums, and a factor of each key.
             (false, _, Some(scales), Pass::Causal(before)) => {
-                let maxima = running_maximum(&scales)?;
-                let maxima = match before {
-                    Some(before) => maxima.broadcast_maximum(before)?,
-                    None => maxima,
-                };
-                let first = before.map_or_else(|| maxima.narrow(2, 0, 1), |before| Ok(before.clone()))?;
-                let before = Tensor::cat(&[&first, &maxima.narrow(2, 0, source - 1)?], 2)?;
-                let phi_k = phi.broadcast_mul(&(scales - &maxima)?.exp()?.unsqueeze(3)?)?;
-                let level = Some(maxima.narrow(2, source - 1, 1)?);
-                Ok(Fed { phi_q, phi_k, log_decay: Some((before - maxima)?.detach()), level })
+                let Raised { phi_k, log_decay, maxima } = raised(&phi, &scales, *before)?;
+                Ok(Fed { phi_q, phi_k, log_decay: Some(log_decay), level: Some(maxima.narrow(2, source - 1, 1)?) })
             }
             (false, _, Some(scales), Pass::Full(lengths)) => {
                 still(phi.broadcast_mul(&against_their_top(scales, lengths.as_deref())?.exp()?.unsqueeze(3)?)?)

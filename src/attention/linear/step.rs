@@ -109,7 +109,7 @@ impl Stepper for LinearStepper {
             let gate: &[f32] = if self.gated { &token.gate[of_run(1)] } else { &[] };
             self.features(first, position, (q, k, gate), (&mut *phi_q, &mut *phi_k), sums, decay);
             let tokens = Tokens { phi_q, phi_k, v: &token.v[of_run(d)], decay };
-            self.kernels.linear_steps(heads, tokens, sums, self.normalizer, out);
+            self.kernels.linear_steps(heads, tokens, sums, self.normalizer.into(), out);
         });
         Ok(())
     }

@@ -116,6 +116,8 @@ fn fused_graph(cell: &Cell, shape: &ModelShape) -> Graph {
     let (h, kv, d) = (cell.n_heads as f64, cell.n_kv_heads as f64, cell.head_dim as f64);
     let turned = if shape.positions == Positions::Rotary { (h + kv) * d } else { 0.0 };
     let mixed = match (cell.feature_dim, cell.variant.name.as_str()) {
+        // What comes out of the window and of the sums apart, and what both weigh.
+        (Some(m), _) if is_hybrid(&cell.variant) => (h + kv) * m as f64 + h * (3.0 * d + 8.0),
         (Some(m), _) => (h + kv) * m as f64 + h * d,
         (None, "none") => h * d,
         (None, _) => h * (d + 2.0),
@@ -210,6 +212,7 @@ pub(super) fn working_bytes(cell: &Cell, shape: &ModelShape, n: usize) -> f64 {
     let scores = 4.0 * h * n.min(QUERY_BLOCK) as f64 * keys as f64 / n.max(1) as f64;
     let in_window = if window_of(&cell.variant).is_some() { scores + 2.0 * kv * d } else { 0.0 };
     let attending = match (cell.feature_dim, cell.variant.name.as_str()) {
+        (Some(m), _) if fused && is_hybrid(&cell.variant) => (h + kv) * m as f64 + 2.0 * (h + kv) * d + 8.0 * h,
         (Some(m), _) if fused => (h + kv) * m as f64 + h * d,
         (None, _) if fused => h * d,
         (Some(m), _) => map_numbers(cell, m as f64) + 3.0 * h * (d + 1.0) + in_window,

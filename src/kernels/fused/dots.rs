@@ -4,51 +4,42 @@ use pulp::Simd as Vectors;
 
 use super::{
     prefetch::{LINE, prefetch},
-    vector::split,
+    weight::Kept,
 };
 
-/// `x_a · w_b` for every pair; all rows are equally long. What is to be read next, as much as all of `w`, is asked for
-/// on the way.
+/// `x_a · w_b` for every pair of rows; all are equally long, and `x` is in the order of the weights. What is to be read next, as
+/// much as all of `w`, is asked for on the way.
 #[inline(always)]
-pub(super) fn dots<S: Vectors, const A: usize, const B: usize>(
+pub(super) fn dots<S: Vectors, K: Kept, const A: usize, const B: usize>(
     simd: S,
     x: [&[f32]; A],
-    w: [&[f32]; B],
-    ahead: Option<&[f32]>,
+    w: [&[K]; B],
+    ahead: Option<&[K]>,
 ) -> [[f32; B]; A] {
-    let n = x[0].len();
-    let vectors = n / S::F32_LANES;
-    let mut rows = [(split::<S>(x[0]).0, x[0]); A];
-    let mut columns = [(split::<S>(w[0]).0, w[0]); B];
+    let n = K::pairs::<S>(w[0]).len();
+    let mut rows = [f32::pairs::<S>(x[0]); A];
+    let mut columns = [K::pairs::<S>(w[0]); B];
     // Cutting all to one length says that no index needs a check.
     for a in 0..A {
-        let (whole, tail) = split::<S>(&x[a][..n]);
-        rows[a] = (&whole[..vectors], tail);
+        rows[a] = &f32::pairs::<S>(x[a])[..n];
     }
     for b in 0..B {
-        let (whole, tail) = split::<S>(&w[b][..n]);
-        columns[b] = (&whole[..vectors], tail);
+        columns[b] = &K::pairs::<S>(w[b])[..n];
     }
     let mut sums = [[simd.splat_f32s(0.0); B]; A];
-    let lines = (B * S::F32_LANES).div_ceil(LINE);
-    for i in 0..vectors {
+    let words = 2 * S::F32_LANES / K::NUMBERS;
+    let lines = (B * words).div_ceil(LINE);
+    for i in 0..n {
         if let Some(ahead) = ahead {
             for line in 0..lines {
                 prefetch(ahead, (i * lines + line) * LINE);
             }
         }
         for b in 0..B {
-            let w = columns[b].0[i];
+            let [first, second] = K::open(simd, columns[b][i]);
             for a in 0..A {
-                sums[a][b] = simd.mul_add_e_f32s(rows[a].0[i], w, sums[a][b]);
-            }
-        }
-    }
-    if vectors * S::F32_LANES < n {
-        for b in 0..B {
-            let w = simd.partial_load_f32s(columns[b].1);
-            for a in 0..A {
-                sums[a][b] = simd.mul_add_e_f32s(simd.partial_load_f32s(rows[a].1), w, sums[a][b]);
+                sums[a][b] = simd.mul_add_e_f32s(rows[a][i][0], first, sums[a][b]);
+                sums[a][b] = simd.mul_add_e_f32s(rows[a][i][1], second, sums[a][b]);
             }
         }
     }
@@ -56,9 +47,39 @@ pub(super) fn dots<S: Vectors, const A: usize, const B: usize>(
     for a in 0..A {
         for b in 0..B {
             dots[a][b] = simd.reduce_sum_f32s(sums[a][b]);
+            if n * words < w[b].len() {
+                dots[a][b] += K::rest(simd, &w[b][n * words..], &x[a][n * 2 * S::F32_LANES..]);
+            }
         }
     }
     dots
+}
+
+/// Pairs of one row that [`one`] has in flight.
+const CHAINS: usize = 2;
+
+/// `x · w` of two rows, in the order in which memory is read fastest.
+#[inline(always)]
+pub(super) fn one<S: Vectors, K: Kept>(simd: S, x: &[f32], w: &[K]) -> f32 {
+    let (rows, columns) = (f32::pairs::<S>(x), K::pairs::<S>(w));
+    let ((x_blocks, x_more), (w_blocks, w_more)) = (rows.as_chunks::<CHAINS>(), columns.as_chunks::<CHAINS>());
+    let mut sums = [[simd.splat_f32s(0.0); 2]; CHAINS];
+    for (x, w) in x_blocks.iter().zip(w_blocks) {
+        for c in 0..CHAINS {
+            let [first, second] = K::open(simd, w[c]);
+            sums[c][0] = simd.mul_add_e_f32s(x[c][0], first, sums[c][0]);
+            sums[c][1] = simd.mul_add_e_f32s(x[c][1], second, sums[c][1]);
+        }
+    }
+    for (x, w) in x_more.iter().zip(w_more) {
+        let [first, second] = K::open(simd, *w);
+        sums[0][0] = simd.mul_add_e_f32s(x[0], first, sums[0][0]);
+        sums[0][1] = simd.mul_add_e_f32s(x[1], second, sums[0][1]);
+    }
+    let [[a, b], [c, d]] = sums;
+    let sum = simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)));
+    let whole = columns.len() * 2 * S::F32_LANES;
+    if whole / K::NUMBERS < w.len() { sum + K::rest(simd, &w[whole / K::NUMBERS..], &x[whole..]) } else { sum }
 }
 
 /// Rows of a matrix that [`matrix_vector`] takes together.
@@ -74,10 +95,10 @@ pub(super) fn matrix_vector<S: Vectors>(simd: S, weight: &[f32], x: &[f32], out:
             for r in 1..ROWS {
                 rows[r] = &weight[r * d..][..d];
             }
-            out.copy_from_slice(&dots::<S, 1, ROWS>(simd, [x], rows, None)[0]);
+            out.copy_from_slice(&dots::<S, f32, 1, ROWS>(simd, [x], rows, None)[0]);
         } else {
             for (out, row) in out.iter_mut().zip(weight.chunks_exact(d)) {
-                *out = dots::<S, 1, 1>(simd, [x], [row], None)[0][0];
+                *out = dots::<S, f32, 1, 1>(simd, [x], [row], None)[0][0];
             }
         }
     }

@@ -5,7 +5,7 @@
 use pulp::Simd as Vectors;
 
 use super::vector::{load, split, store};
-use crate::kernels::{Simd, linear::Normalizer};
+use crate::kernels::{Simd, linear::Denominators};
 
 /// Tokens that share a pass over S where there are many registers, and where there are few.
 pub(super) const TOGETHER: [usize; 2] = [4, 2];
@@ -16,7 +16,7 @@ pub(super) const TOGETHER: [usize; 2] = [4, 2];
 ///
 /// # Panics
 /// If the lengths do not fit together.
-pub fn step(
+pub fn step<'a>(
     simd: Simd,
     phi_q: &[f32],
     phi_k: &[f32],
@@ -24,23 +24,26 @@ pub fn step(
     decay: f32,
     s: &mut [f32],
     z: &mut [f32],
-    normalizer: Normalizer,
+    denominators: impl Into<Denominators<&'a mut [f32]>>,
     out: &mut [f32],
 ) {
     let (m, d) = (phi_k.len(), v.len());
     let group = phi_q.len() / m;
     assert!(s.len() == m * d && z.len() == m && phi_q.len() == group * m && out.len() == group * d && d > 0);
-    simd.run(Step { group, phi_q, phi_k, v, decay, s, z, normalizer, out });
+    let mut denominators = denominators.into();
+    assert!(denominators.fit(group));
+    simd.run(Step { first: 0, group, phi_q, phi_k, v, decay, s, z, denominators: &mut denominators, out });
 }
 
 /// Causal attention of n tokens for one query head, from the sums before the first token to those after the last:
-/// `S_i = g_i S_{i-1} + φ(k_i) v_iᵀ`, z likewise, `out_i = φ(q_i)ᵀ S_i / norm(φ(q_i)·z_i)`, g = `decay` or 1.
+/// `S_i = g_i S_{i-1} + φ(k_i) v_iᵀ`, z likewise, `out_i = φ(q_i)ᵀ S_i / norm(φ(q_i)·z_i)`, g = `decay` or 1, or both parts of
+/// the fraction apart.
 ///
 /// `phi_q` and `phi_k` are (n, m), `v` and `out` are (n, d_v), `decay` is (n), `s` is (m, d_v), `z` is (m).
 ///
 /// # Panics
 /// If the lengths do not fit together.
-pub fn forward(
+pub fn forward<'a>(
     simd: Simd,
     phi_q: &[f32],
     phi_k: &[f32],
@@ -48,17 +51,21 @@ pub fn forward(
     decay: Option<&[f32]>,
     s: &mut [f32],
     z: &mut [f32],
-    normalizer: Normalizer,
+    denominators: impl Into<Denominators<&'a mut [f32]>>,
     out: &mut [f32],
 ) {
     let m = z.len();
     let (d, n) = (s.len() / m, phi_k.len() / m);
     assert!(s.len() == m * d && phi_k.len() == n * m && phi_q.len() == n * m && d > 0);
     assert!(v.len() == n * d && out.len() == n * d && decay.is_none_or(|g| g.len() == n));
-    simd.run(Forward { m, d, n, phi_q, phi_k, v, decay, s, z, normalizer, out });
+    let denominators = denominators.into();
+    assert!(denominators.fit(n));
+    simd.run(Forward { m, d, n, phi_q, phi_k, v, decay, s, z, denominators, out });
 }
 
-pub(super) struct Step<'a> {
+pub(super) struct Step<'a, 'b> {
+    /// Queries before these, of heads that are done.
+    pub(super) first: usize,
     pub(super) group: usize,
     pub(super) phi_q: &'a [f32],
     pub(super) phi_k: &'a [f32],
@@ -66,35 +73,45 @@ pub(super) struct Step<'a> {
     pub(super) decay: f32,
     pub(super) s: &'a mut [f32],
     pub(super) z: &'a mut [f32],
-    pub(super) normalizer: Normalizer,
+    pub(super) denominators: &'a mut Denominators<&'b mut [f32]>,
     pub(super) out: &'a mut [f32],
 }
 
-impl pulp::WithSimd for Step<'_> {
+impl Step<'_, '_> {
+    /// The next `G` queries; the first ones of a token bring it into the sums.
+    #[inline(always)]
+    fn queries<S: Vectors, const G: usize, const WRITE: bool>(&mut self, simd: S, first: usize) {
+        let (m, d) = (self.phi_k.len(), self.v.len());
+        let token = [Token { phi_k: self.phi_k, v: self.v, decay: self.decay }];
+        let queries = [Queries(&self.phi_q[first * m..])];
+        let mut scale = denominators::<S, 1, G, WRITE>(simd, token, queries, self.z);
+        for g in 0..G {
+            scale[0][g] = self.denominators.factor(self.first + first + g, scale[0][g]);
+        }
+        pass::<S, 1, G, WRITE>(simd, token, queries, self.s, scale, &mut self.out[first * d..], [0]);
+    }
+}
+
+impl pulp::WithSimd for Step<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Vectors>(self, simd: S) {
-        let Self { group, phi_q, phi_k, v, decay, s, z, normalizer, out } = self;
-        let (m, d) = (phi_k.len(), v.len());
+    fn with_simd<S: Vectors>(mut self, simd: S) {
         let together = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
         // Later queries of a large group find S as the first ones left it.
         let mut first = 0;
-        while first < group {
-            let (q, out) = (&phi_q[first * m..], &mut out[first * d..]);
-            let normalizer = Some(normalizer);
-            let token = [Token { phi_k, v, decay }];
+        while first < self.group {
             let written = first > 0;
-            let left = (group - first).min(together);
+            let left = (self.group - first).min(together);
             match (left, written) {
-                (1, false) => pass::<S, 1, 1, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
-                (2, false) => pass::<S, 1, 2, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
-                (3, false) => pass::<S, 1, 3, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
-                (_, false) => pass::<S, 1, 4, true>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
-                (1, true) => pass::<S, 1, 1, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
-                (2, true) => pass::<S, 1, 2, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
-                (3, true) => pass::<S, 1, 3, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
-                (_, true) => pass::<S, 1, 4, false>(simd, token, [Queries(q)], s, z, normalizer, out, [0]),
+                (1, false) => self.queries::<S, 1, true>(simd, first),
+                (2, false) => self.queries::<S, 2, true>(simd, first),
+                (3, false) => self.queries::<S, 3, true>(simd, first),
+                (_, false) => self.queries::<S, 4, true>(simd, first),
+                (1, true) => self.queries::<S, 1, false>(simd, first),
+                (2, true) => self.queries::<S, 2, false>(simd, first),
+                (3, true) => self.queries::<S, 3, false>(simd, first),
+                (_, true) => self.queries::<S, 4, false>(simd, first),
             }
             first += left;
         }
@@ -111,7 +128,7 @@ struct Forward<'a> {
     decay: Option<&'a [f32]>,
     s: &'a mut [f32],
     z: &'a mut [f32],
-    normalizer: Normalizer,
+    denominators: Denominators<&'a mut [f32]>,
     out: &'a mut [f32],
 }
 
@@ -131,8 +148,11 @@ impl Forward<'_> {
             }
             queries[t] = Queries(&self.phi_q[i * m..]);
         }
-        let out = &mut self.out[first * d..];
-        pass::<S, T, 1, true>(simd, tokens, queries, self.s, self.z, Some(self.normalizer), out, at);
+        let mut scale = denominators::<S, T, 1, true>(simd, tokens, queries, self.z);
+        for t in 0..T {
+            scale[t][0] = self.denominators.factor(first + t, scale[t][0]);
+        }
+        pass::<S, T, 1, true>(simd, tokens, queries, self.s, scale, &mut self.out[first * d..], at);
     }
 }
 
@@ -173,17 +193,15 @@ pub(super) struct Token<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Queries<'a>(pub(super) &'a [f32]);
 
-/// Adds `T` tokens one after another to the sums and reads each out for its `G` queries, whose outputs (G, d_v) begin
-/// `at` places of `out`. Without `WRITE` the sums hold the tokens already, and are read alone (T = 1). Without a
-/// normalizer there is no denominator and no z.
+/// Adds `T` tokens one after another to the sums and reads each out for its `G` queries, times `scale`, whose outputs (G, d_v)
+/// begin `at` places of `out`. Without `WRITE` the sums hold the tokens already, and are read alone (T = 1).
 #[inline(always)]
 pub(super) fn pass<S: Vectors, const T: usize, const G: usize, const WRITE: bool>(
     simd: S,
     tokens: [Token<'_>; T],
     queries: [Queries<'_>; T],
     s: &mut [f32],
-    z: &mut [f32],
-    normalizer: Option<Normalizer>,
+    scale: [[f32; G]; T],
     out: &mut [f32],
     at: [usize; T],
 ) {
@@ -192,10 +210,6 @@ pub(super) fn pass<S: Vectors, const T: usize, const G: usize, const WRITE: bool
     for token in tokens {
         decays |= token.decay != 1.0;
     }
-    let scale = match normalizer {
-        Some(normalizer) => denominators::<S, T, G, WRITE>(simd, tokens, queries, z, normalizer),
-        None => [[1.0; G]; T],
-    };
     let mut tile = Tile { d, column: 0, tokens, queries, s, out, at, scale };
     // As many columns at once as there are registers for sums, values and the row itself.
     if S::REGISTER_COUNT >= 32 {
@@ -215,14 +229,13 @@ pub(super) fn pass<S: Vectors, const T: usize, const G: usize, const WRITE: bool
     }
 }
 
-/// Moves z on token by token; gives `1 / norm(φ(q)·z)` of every query.
+/// Moves z on token by token; gives `φ(q)·z` of every query.
 #[inline(always)]
 fn denominators<S: Vectors, const T: usize, const G: usize, const WRITE: bool>(
     simd: S,
     tokens: [Token<'_>; T],
     queries: [Queries<'_>; T],
     z: &mut [f32],
-    normalizer: Normalizer,
 ) -> [[f32; G]; T] {
     let m = z.len();
     let mut sums = [[simd.splat_f32s(0.0); G]; T];
@@ -252,13 +265,13 @@ fn denominators<S: Vectors, const T: usize, const G: usize, const WRITE: bool>(
             }
         }
     }
-    let mut scale = [[0.0; G]; T];
+    let mut all = [[0.0; G]; T];
     for t in 0..T {
         for g in 0..G {
-            scale[t][g] = 1.0 / normalizer.apply(simd.reduce_sum_f32s(sums[t][g]));
+            all[t][g] = simd.reduce_sum_f32s(sums[t][g]);
         }
     }
-    scale
+    all
 }
 
 /// The columns of S and of the outputs that are left to do, from `column` on.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::kernels::{
     Simd,
-    linear::{Gradients, Normalizer, Sequence},
+    linear::{Denominators, Gradients, Sequence},
 };
 
 /// Tokens whose widened values and gradients are at hand together.
@@ -27,7 +27,8 @@ pub fn scratch_len(n: usize, source: usize, m: usize, d: usize) -> usize {
     3 * n + source + 1 + BLOCK * (2 * (d + 1) + m.max(d)) + (d + 1) * m + m * d + m
 }
 
-/// As [`kernels::linear::backward`](crate::kernels::linear::backward); `out` (n, d_v) is what the forward made.
+/// As [`kernels::linear::backward`](crate::kernels::linear::backward); `out` (n, d_v) is what the forward made, empty where
+/// denominators came out apart.
 ///
 /// # Panics
 /// If the lengths do not fit together or `scratch` is shorter than [`scratch_len`].
@@ -38,7 +39,11 @@ pub fn backward(simd: Simd, of: Sequence<'_>, m: usize, out: &[f32], scratch: &m
     }
     let d = of.v.len() / source;
     assert!(of.phi_q.len() == n * m && of.phi_k.len() == source * m && of.v.len() == source * d && d > 0);
-    assert!(of.grad.len() == n * d && out.len() == n * d && (!of.causal || n == source));
+    assert!(of.grad.len() == n * d && (!of.causal || n == source));
+    assert!(match of.denominators {
+        Denominators::Divide(_) => out.len() == n * d,
+        Denominators::Apart(grads) => grads.len() == n,
+    });
     assert!(of.log_decay.is_none_or(|g| g.len() == n && of.causal));
     assert!(into.phi_q.is_empty() || into.phi_q.len() == n * m);
     assert!(into.phi_k.is_empty() || into.phi_k.len() == source * m);
@@ -81,7 +86,7 @@ struct Backward<'a> {
     m: usize,
     d: usize,
     out: &'a [f32],
-    /// 1 / norm(D_i).
+    /// 1 / norm(D_i), or 1.
     scales: &'a mut [f32],
     /// Gradients of the denominators D_i.
     slopes: &'a mut [f32],
@@ -128,6 +133,14 @@ impl Backward<'_> {
     #[inline(always)]
     fn denominators<S: Vectors>(&mut self, simd: S) {
         let (m, d) = (self.m, self.d);
+        let normalizer = match self.of.denominators {
+            Denominators::Divide(normalizer) => normalizer,
+            Denominators::Apart(grads) => {
+                self.scales.fill(1.0);
+                self.slopes.copy_from_slice(grads);
+                return;
+            }
+        };
         self.z.fill(0.0);
         if !self.of.causal {
             for k in self.of.phi_k.chunks_exact(m) {
@@ -140,7 +153,6 @@ impl Backward<'_> {
                 self.z.iter_mut().zip(k).for_each(|(z, k)| *z = decay * *z + k);
             }
             let den = dot(simd, &self.of.phi_q[i * m..][..m], self.z);
-            let normalizer: Normalizer = self.of.normalizer;
             let along = dot(simd, &self.of.grad[i * d..][..d], &self.out[i * d..][..d]);
             self.scales[i] = 1.0 / normalizer.apply(den);
             self.slopes[i] = -normalizer.slope(den) * self.scales[i] * along;
@@ -359,7 +371,7 @@ impl Sweep<'_> {
             queries[t] = Queries(self.reads.get(i));
             at[t] = i * self.values.width;
         }
-        pass::<S, T, 1, true>(simd, tokens, queries, sums, &mut [], None, out, at);
+        pass::<S, T, 1, true>(simd, tokens, queries, sums, [[1.0; 1]; T], out, at);
     }
 }
 

@@ -5,16 +5,18 @@
 #![allow(clippy::too_many_arguments, reason = "the operands of a formula and where it goes")]
 
 pub mod activation;
-pub mod affine_relu;
+pub mod affine;
 mod dots;
 pub mod features;
 pub mod fourier;
+pub mod hybrid;
 pub mod linear;
 pub mod linear_backward;
 pub mod linear_source;
 pub mod linear_steps;
 pub mod loss;
 pub mod norm;
+pub mod opposite;
 mod prefetch;
 pub mod product;
 pub mod rows;
@@ -23,3 +25,4 @@ pub mod softmax_forward;
 pub mod softmax_step;
 mod tile;
 mod vector;
+pub mod weight;

@@ -1,12 +1,12 @@
 //! Asks for memory before it is read.
 
-/// Numbers in a line of the cache, where it is 64 bytes.
+/// Numbers of four bytes in a line of the cache, where it is 64 bytes.
 pub(super) const LINE: usize = 16;
 
 /// Brings the line of the `at`th number from the start of a slice into the cache, where the processor has such an
 /// instruction. What lies beyond the end may be asked for too, and does no harm.
 #[inline(always)]
-pub(super) fn prefetch(slice: &[f32], at: usize) {
+pub(super) fn prefetch<T>(slice: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -48,6 +48,7 @@ pub fn backward(
     let (d_v, n_keys) = (of.grad.len() / (heads * n), of.keys.len() / d);
     assert!(of.q.len() == heads * n * d && of.grad.len() == heads * n * d_v && out.len() == of.grad.len() && d_v > 0);
     assert!(of.keys.len() == n_keys * d && of.values.len() == n_keys * d_v && stats.len() == heads * n * 2);
+    assert!(of.log_totals.is_empty() || of.log_totals.len() == heads * n);
     assert!(into.q.is_empty() || into.q.len() == of.q.len());
     assert!(into.keys.is_empty() || into.keys.len() == of.keys.len());
     assert!(into.values.is_empty() || into.values.len() == of.values.len());
@@ -92,6 +93,7 @@ impl Backward<'_> {
         for ((along, out), grad) in along.iter_mut().zip(out.chunks_exact(d_v)).zip(of.grad.chunks_exact(d_v)) {
             *along = dot(simd, out, grad);
         }
+        along.iter_mut().zip(of.log_totals).for_each(|(along, of_total)| *along -= of_total);
         for first_key in (0..n_keys).step_by(BLOCK) {
             let n_block = BLOCK.min(n_keys - first_key);
             pack(&of.keys[first_key * d..][..n_block * d], d, W * S::F32_LANES, packed_keys);
@@ -107,6 +109,7 @@ impl Backward<'_> {
                         grad: &of.grad[at * d_v..][..count * d_v],
                         stats: &stats[2 * at..][..2 * count],
                         along: &along[at..][..count],
+                        log_totals: if of.log_totals.is_empty() { &[] } else { &of.log_totals[at..][..count] },
                         keys: &of.keys[first_key * d..][..n_block * d],
                         packed_keys,
                         packed_values,
@@ -130,7 +133,9 @@ struct Block<'a> {
     q: &'a [f32],
     grad: &'a [f32],
     stats: &'a [f32],
+    /// What a weight's own gradient is less by.
     along: &'a [f32],
+    log_totals: &'a [f32],
     keys: &'a [f32],
     packed_keys: &'a [f32],
     packed_values: &'a [f32],
@@ -219,14 +224,22 @@ impl Block<'_> {
             let shift = simd.splat_f32s(-self.stats[2 * r]);
             let inverse = simd.splat_f32s(self.stats[2 * r + 1]);
             let along = simd.splat_f32s(self.along[r]);
+            // What moves the largest score moves the others' weights, not its own.
+            let of_largest = self.log_totals.get(r).map(|of_total| simd.splat_f32s(scale * of_total));
+            let zero = simd.splat_f32s(0.0);
             let weights = S::as_mut_simd_f32s(&mut weights[r][low..high]).0;
             let slopes = S::as_mut_simd_f32s(&mut slopes[r][low..high]).0;
             for (weight, slope) in weights.iter_mut().zip(slopes) {
                 // Rounded before it is shifted, as the maximum was.
-                let p = exp(simd, simd.add_f32s(simd.mul_f32s(*weight, factor), shift));
-                *weight = simd.mul_f32s(p, inverse);
+                let shifted = simd.add_f32s(simd.mul_f32s(*weight, factor), shift);
+                *weight = simd.mul_f32s(exp(simd, shifted), inverse);
                 let off = simd.mul_f32s(simd.sub_f32s(*slope, along), factor);
                 *slope = simd.mul_f32s(*weight, off);
+                if let Some(of_largest) = of_largest {
+                    // The forward adds up products in the same order, so that its largest score is met to the last bit.
+                    let is_largest = simd.greater_than_or_equal_f32s(shifted, zero);
+                    *slope = simd.sub_f32s(*slope, simd.select_f32s(is_largest, of_largest, zero));
+                }
             }
         }
     }

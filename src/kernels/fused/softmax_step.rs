@@ -22,16 +22,29 @@ const TILE: usize = 4;
 /// As [`kernels::softmax::step`](crate::kernels::softmax::step) for `group` queries: `out_g = Σ_j w_gj v_j / Σ_j w_gj`,
 /// `w_gj = exp(q_g·k_j/√d)`, by online softmax over blocks of keys.
 ///
-/// `q` is (group, d), `keys` is (n, d), `values` is (n, d_v), `out` is (group, d_v); n = 0 gives zeros.
+/// `q` is (group, d), `keys` is (n, d), `values` is (n, d_v), `out` is (group, d_v); n = 0 gives zeros. Where `totals` (group) is
+/// not empty, it gets `Σ_j exp(q_g·k_j/√d − c_g)`, c_g the largest score.
 ///
 /// # Panics
 /// If the lengths do not fit together.
-pub fn step(simd: Simd, group: usize, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+pub fn step(
+    simd: Simd,
+    group: usize,
+    q: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    mut totals: &mut [f32],
+    out: &mut [f32],
+) {
     let (d, d_v) = (q.len() / group, out.len() / group);
     assert!(group * d == q.len() && group * d_v == out.len() && d > 0 && d_v > 0);
     assert!(keys.len() / d == values.len() / d_v && keys.len().is_multiple_of(d) && values.len().is_multiple_of(d_v));
+    assert!(totals.is_empty() || totals.len() == group);
     for (q, out) in q.chunks(MAX_GROUP * d).zip(out.chunks_mut(MAX_GROUP * d_v)) {
-        simd.run(Step { d, d_v, q, keys, values, out });
+        let count = totals.len().min(q.len() / d);
+        let (of_these, rest) = std::mem::take(&mut totals).split_at_mut(count);
+        totals = rest;
+        simd.run(Step { d, d_v, q, keys, values, totals: of_these, out });
     }
 }
 
@@ -41,6 +54,7 @@ struct Step<'a> {
     q: &'a [f32],
     keys: &'a [f32],
     values: &'a [f32],
+    totals: &'a mut [f32],
     out: &'a mut [f32],
 }
 
@@ -55,7 +69,7 @@ impl pulp::WithSimd for Step<'_> {
 
     #[inline(always)]
     fn with_simd<S: Vectors>(self, simd: S) {
-        let Self { d, d_v, q, keys, values, out } = self;
+        let Self { d, d_v, q, keys, values, totals, out } = self;
         // Accumulators of a sub-group, its tile of values and a weight must fit into the registers.
         let together = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
         let group = q.len() / d;
@@ -76,6 +90,7 @@ impl pulp::WithSimd for Step<'_> {
                 first += left;
             }
         }
+        totals.iter_mut().zip(running.total).for_each(|(to, total)| *to = total);
         for (out, total) in out.chunks_exact_mut(d_v).zip(running.total) {
             if total > 0.0 || total.is_nan() {
                 let scale = simd.splat_f32s(1.0 / total);

@@ -75,6 +75,19 @@ pub(super) fn map_in_place<S: Simd>(simd: S, x: &mut [f32], op: impl Fn(S::f32s)
     }
 }
 
+/// As [`map_pairs`], onto the first of the pair.
+#[inline(always)]
+pub(super) fn map_pairs_in_place<S: Simd>(simd: S, a: &mut [f32], b: &[f32], op: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+    let ((a, a_tail), (b, b_tail)) = (S::as_mut_simd_f32s(a), split::<S>(b));
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = op(*a, *b);
+    }
+    if !a_tail.is_empty() {
+        let last = op(simd.partial_load_f32s(a_tail), simd.partial_load_f32s(b_tail));
+        simd.partial_store_f32s(a_tail, last);
+    }
+}
+
 /// Sums of four lanes apart: what keeps enough additions in flight.
 const CHAINS: usize = 4;
 
@@ -133,6 +146,17 @@ pub(super) fn maximum<S: Simd>(simd: S, x: &[f32]) -> f32 {
         largest = simd.max_f32s(largest, *x);
     }
     tail.iter().copied().fold(simd.reduce_max_f32s(largest), f32::max)
+}
+
+/// The smallest of the numbers; +∞ for none.
+#[inline(always)]
+pub(super) fn minimum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (vectors, tail) = split::<S>(x);
+    let mut smallest = simd.splat_f32s(f32::INFINITY);
+    for x in vectors {
+        smallest = simd.min_f32s(smallest, *x);
+    }
+    tail.iter().copied().fold(simd.reduce_min_f32s(smallest), f32::min)
 }
 
 /// 1.5 · 2²³: added to a number and taken away again, it rounds to the nearest whole number, which then stands in the

@@ -190,11 +190,14 @@ fn training_logs_and_qualities_have_their_charts() {
     let material = Material {
         training: vec![TrainingFrom {
             name: "log".to_owned(),
-            table: TrainingTable { rows: (1..=50).map(step).collect() },
+            table: TrainingTable { rows: (1..=50).map(step).collect(), is_truncated: false },
         }],
         quality: vec![QualityFrom {
             name: "tradeoff".to_owned(),
-            table: QualityTable { rows: vec![model("softmax", 30.0, 100.0), model("t2r", 33.0, 400.0)] },
+            table: QualityTable {
+                rows: vec![model("softmax", 30.0, 100.0), model("t2r", 33.0, 400.0)],
+                is_truncated: false,
+            },
         }],
         ..Material::default()
     };

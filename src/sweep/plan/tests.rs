@@ -140,7 +140,7 @@ fn fused_kernels_are_the_default_where_all_of_a_sweep_has_them() {
     assert_eq!(implementation(all, DeviceKind::Cpu), "fused");
     assert_eq!(implementation(all, DeviceKind::Cuda), "reference");
     assert_eq!(implementation(&format!("{all}\ndtype='bf16'"), DeviceKind::Cpu), "reference");
-    assert_eq!(implementation("variants=['softmax','window+t2r']", DeviceKind::Cpu), "reference");
+    assert_eq!(implementation("variants=['softmax','window+t2r']", DeviceKind::Cpu), "fused");
     assert_eq!(implementation("workload=['decode','train']", DeviceKind::Cpu), "fused");
     assert_eq!(implementation(&format!("{all}\nimplementation='reference'"), DeviceKind::Cpu), "reference");
 }
@@ -227,4 +227,21 @@ fn part_of_a_plan_keeps_the_softmax_twins() {
     assert_eq!(names, ["softmax 256", "t2r 256"]);
     assert_eq!(part.groups[0].units, [[0], [1]]);
     assert_eq!(plan.only(&[]).groups.len(), 0);
+}
+
+#[test]
+fn a_generation_is_visited_as_a_whole_and_another_cell_alone() {
+    let of = |workload: &str| {
+        let text = format!(
+            "description='x'\n[defaults]\nworkload='{workload}'\nvariants=['softmax','elu']\nseq_len=[64,256]\nbatch=[1,2]"
+        );
+        let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
+        let plan = Plan::new(&parse("t", &text).expect("profile"), &Overrides::default(), &facts).expect("plan");
+        let cells: Vec<_> = plan.cells().map(|c| (c.batch_size, c.variant.name.clone(), c.seq_len)).collect();
+        let last = cells.iter().position(|c| *c == (2, "elu".to_owned(), 256)).expect("a cell");
+        plan.visited_with(last).into_iter().map(|i| cells[i].clone()).collect::<Vec<_>>()
+    };
+    let elu = |seq_len| (2, "elu".to_owned(), seq_len);
+    assert_eq!(of("generate"), [elu(64), elu(256)]);
+    assert_eq!(of("attention"), [elu(256)]);
 }

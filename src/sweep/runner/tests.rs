@@ -265,31 +265,57 @@ fn a_run_killed_at_any_visit_resumes_to_the_same_records() {
     }
 }
 
+/// Runs a plan while the user goes on without some cells.
+fn run_without(
+    plan: &Plan,
+    executor: &mut ScriptedExecutor,
+    skip: &dyn Fn(&crate::spec::CellId) -> bool,
+) -> (Vec<CellRecord>, Outcome) {
+    let clock = executor.clock.clone();
+    let scripted = ScriptedInstruments { clock, foreign_cpu_pct: Box::new(|_| 0.0), visits: 0 };
+    let mut instruments = Panicking(scripted, 0);
+    let kept = Kept::default();
+    let world = World { executor, instruments: &mut instruments, sink: &mut &kept, stop: &|| false, skip };
+    let (run_id, restored) = ("r".to_owned(), Restored::default());
+    let outcome = Runner { plan, run_id, memory_default: 1 << 30, restored, world }.run().expect("runs");
+    (records(&kept.0.into_inner()), outcome)
+}
+
 #[test]
 fn a_cell_that_the_user_goes_on_without_keeps_its_rounds_or_is_skipped() {
     let plan = plan("[measure]\nrounds=4\n[defaults]\nvariants=['softmax','elu','t2r']");
     let ids: Vec<_> = plan.cells().map(crate::spec::Cell::id).collect();
     let mut executor = ScriptedExecutor::new(|_, n| Ok(restless(n)));
     let clock = executor.clock.clone();
-    let scripted = ScriptedInstruments { clock: clock.clone(), foreign_cpu_pct: Box::new(|_| 0.0), visits: 0 };
-    let mut instruments = Panicking(scripted, 0);
-    let kept = Kept::default();
     // T2R never gets a turn, ELU has those of two rounds of two cells.
     let skip = |id: &crate::spec::CellId| *id == ids[2] || (*id == ids[1] && clock.get() >= Duration::from_secs(4));
-    let world = World {
-        executor: &mut executor,
-        instruments: &mut instruments,
-        sink: &mut &kept,
-        stop: &|| false,
-        skip: &skip,
-    };
-    let runner =
-        Runner { plan: &plan, run_id: "r".to_owned(), memory_default: 1 << 30, restored: Restored::default(), world };
-    let outcome = runner.run().expect("runs");
-    let records = records(&kept.0.into_inner());
+    let (records, outcome) = run_without(&plan, &mut executor, &skip);
     let of = |v: &str| (of(&records, v).status, of(&records, v).visits.len(), of(&records, v).stop_reason);
     assert_eq!(of("softmax"), (Status::Ok, 4, Some(StopReason::Rounds)));
     assert_eq!(of("elu"), (Status::Ok, 2, Some(StopReason::Skipped)));
     assert_eq!(of("t2r"), (Status::Skipped, 0, Some(StopReason::Skipped)));
     assert_eq!((outcome.cells_ok, outcome.cells_not_ok), (2, 1));
+}
+
+#[test]
+fn a_visit_that_is_cut_short_to_go_on_without_its_cell_is_none_and_the_run_goes_on() {
+    let plan = plan("[measure]\nrounds=4\n[defaults]\nvariants=['softmax','elu','t2r']");
+    let ids: Vec<_> = plan.cells().map(crate::spec::Cell::id).collect();
+    let skipped: std::rc::Rc<std::cell::RefCell<Vec<_>>> = std::rc::Rc::default();
+    let of_script = std::rc::Rc::clone(&skipped);
+    // T2R is told so in its first visit, ELU in its third.
+    let mut executor = ScriptedExecutor::new(move |cell, n| match (cell.variant.name.as_str(), n) {
+        ("t2r", 0) | ("elu", 2) => {
+            of_script.borrow_mut().push(cell.id());
+            Err(VisitError::Interrupted)
+        }
+        _ => Ok(restless(n)),
+    });
+    let (records, outcome) = run_without(&plan, &mut executor, &|id| skipped.borrow().contains(id));
+    let of = |v: &str| (of(&records, v).status, of(&records, v).visits.len(), of(&records, v).stop_reason);
+    assert_eq!(of("softmax"), (Status::Ok, 4, Some(StopReason::Rounds)));
+    assert_eq!(of("elu"), (Status::Ok, 2, Some(StopReason::Skipped)));
+    assert_eq!(of("t2r"), (Status::Skipped, 0, Some(StopReason::Skipped)));
+    assert_eq!(outcome, Outcome { cells_ok: 2, cells_not_ok: 1, ..Outcome::default() });
+    assert_eq!(ids.len(), records.len());
 }

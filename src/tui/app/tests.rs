@@ -11,7 +11,6 @@ use crate::{
     tui::{
         host::Unfinished,
         scripted::{GRID, begun, finished, opened, outlook, plan, press, press_all, rows, running, viewing},
-        setup::Editing,
         view,
     },
 };
@@ -101,6 +100,18 @@ fn leaving_asks_once_ends_the_run_and_leaves_when_it_has_ended() {
 }
 
 #[test]
+fn suspending_works_whatever_is_open() {
+    let press = |app: &mut App| app.update(Message::Key(KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL)));
+    for keys in ["", "?", "W", "\n", "3/"] {
+        let mut app = opened();
+        press_all(&mut app, keys);
+        let (dialog, help) = (app.dialog.clone(), app.help);
+        assert!(matches!(press(&mut app), Some(Effect::Suspend)), "{keys}");
+        assert_eq!((&app.dialog, app.help), (&dialog, help), "what is open stays open");
+    }
+}
+
+#[test]
 fn keys_that_are_let_go_do_nothing() {
     let mut app = opened();
     let mut event = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
@@ -112,9 +123,13 @@ fn keys_that_are_let_go_do_nothing() {
 fn skipping_names_the_cell_in_hand_or_the_selected_one() {
     let mut app = running(0.3, false, |_| 0.0);
     app.screen = Screen::Grid;
-    press(&mut app, KeyCode::Down);
+    press(&mut app, KeyCode::End);
     let selected = app.grid.selected().map(|i| app.rows()[i].cell_id.clone()).expect("a row");
     assert!(matches!(press_all(&mut app, "n"), Some(Effect::Skip(ids)) if ids == [CellId(selected)]));
+    // One that is done is not gone on without.
+    app.grid.at = 0;
+    assert!(app.state(0) == CellState::Final && press_all(&mut app, "n").is_none());
+    assert!(app.notice.as_ref().is_some_and(|n| n.contains("done")), "{:?}", app.notice);
     let mut app = opened();
     app.screen = Screen::Live;
     assert!(press_all(&mut app, "n").is_none() && app.notice.is_some());
@@ -193,7 +208,12 @@ fn an_unfinished_run_is_offered_and_gone_on_with_or_forgotten() {
     };
     let mut app = opened();
     app.update(Message::Unfinished(vec![run("a.csv"), run("b.csv")]));
-    assert!(matches!(press_all(&mut app, "x"), Some(Effect::Forget(r)) if r.text == "a.csv"));
+    assert!(press_all(&mut app, "s").is_none() && app.dialog.is_some(), "no answer");
+    assert!(matches!(press_all(&mut app, "d"), Some(Effect::Forget(r)) if r.text == "a.csv"));
+    assert!(app.notice.as_ref().is_some_and(|n| n.contains("its rows stay in a.csv")), "{:?}", app.notice);
+    let mut later = opened();
+    later.update(Message::Unfinished(vec![run("a.csv")]));
+    assert!(press_all(&mut later, "l").is_none() && later.dialog.is_none() && !later.is_busy());
     let effect = press_all(&mut app, "\n");
     assert!(
         matches!(&effect, Some(Effect::Start(o)) if o.resume == Some(PathBuf::from("b.csv")) && o.choices.profile == "smoke")

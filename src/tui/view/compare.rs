@@ -21,7 +21,10 @@ use crate::{
 const NAME: usize = 16;
 
 /// Columns of a ratio with its interval.
-const RATIO: usize = 20;
+const RATIO: usize = 24;
+
+/// Columns of a line with all that it can have.
+const ALL_COLUMNS: usize = 98;
 
 /// From this width on what differs stands beside the chart.
 const WIDE: u16 = 110;
@@ -65,7 +68,7 @@ fn nothing_yet(app: &App, area: Rect, buffer: &mut Buffer) {
 
 fn pick(app: &App, picker: &Picker, area: Rect, buffer: &mut Buffer) {
     let inner = panel(buffer, area, &format!("Open a file · {}", picker.dir.display()));
-    let (list, hint) = split_bottom(inner, 2);
+    let (list, said) = split_bottom(inner, 1);
     let rows = usize::from(list.height);
     let first = page(picker.at, rows);
     let texts = picker.entries.iter().enumerate().skip(first).take(rows).map(|(i, entry)| {
@@ -82,9 +85,7 @@ fn pick(app: &App, picker: &Picker, area: Rect, buffer: &mut Buffer) {
         )
     });
     lines(buffer, list, texts);
-    let error = picker.error.clone().unwrap_or_default();
-    let keys = "↑ ↓ enter: open, /: type a path, esc: back".to_owned();
-    lines(buffer, hint, [(error, Style::new().fg(app.theme.wrong())), (keys, dim())]);
+    put(buffer, said, picker.error.as_deref().unwrap_or_default(), Style::new().fg(app.theme.wrong()));
 }
 
 /// The chart that is turned to, the file's lines dashed and marked `+`.
@@ -148,20 +149,24 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
         }
     };
     let across = if c.across { " (across implementation, device, threads, seed)" } else { "" };
-    let inner = panel(buffer, area, &format!("Here against {other}{across}: {}{more}", counts(comparison)));
+    let inner = panel(buffer, area, &format!("{} · here against {other}{across}{more}", counts(comparison)));
+    let is_wide = usize::from(inner.width) >= ALL_COLUMNS;
+    let head = if is_wide { ["workload  ", "      file"] } else { ["", ""] };
     let head = format!(
-        "{} {:<9} {:>5} {:>6}  {:<12} {} {:>9} {:>9}",
+        "{} {}{:>5} {:>6}  {:<12} {}{} {:>9}",
         left("variant", NAME),
-        "workload",
+        head[0],
         "batch",
         "len",
         "verdict",
         left("file/here", RATIO),
-        "file",
+        head[1],
         "here",
     );
     put(buffer, Rect::new(inner.x, inner.y, inner.width, 1), &head, dim());
-    let (list, said) = split_bottom(Rect::new(inner.x, inner.y + 1, inner.width, inner.height.saturating_sub(1)), 1);
+    let said = app.compare.selected().map_or_else(Vec::new, |cell| wrapped(&why(cell), usize::from(inner.width)));
+    let rest = Rect::new(inner.x, inner.y + 1, inner.width, inner.height.saturating_sub(1));
+    let (list, below) = split_bottom(rest, (said.len().clamp(1, 3) as u16).min(rest.height / 2));
     let shown = c.order.iter().enumerate().skip(page(c.at, usize::from(list.height)));
     for (y, (k, i)) in (list.top()..list.bottom()).zip(shown) {
         let cell = &comparison.cells[*i];
@@ -170,9 +175,9 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
             Verdict::Faster | Verdict::Slower => bold(),
             _ => dim(),
         };
-        put(buffer, Rect::new(list.x, y, list.width, 1), &line(app, *i, cell), style);
+        put(buffer, Rect::new(list.x, y, list.width, 1), &line(app, *i, cell, is_wide), style);
     }
-    put(buffer, said, &app.compare.selected().map_or_else(String::new, why), Style::new());
+    lines(buffer, below, said.into_iter().map(|text| (text, Style::new())));
 }
 
 fn counts(comparison: &Comparison) -> String {
@@ -180,18 +185,22 @@ fn counts(comparison: &Comparison) -> String {
     counted.map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")
 }
 
-fn line(app: &App, i: usize, cell: &CellComparison) -> String {
+/// Where there is no room, the workload and the file's time are left out: the line below has them.
+fn line(app: &App, i: usize, cell: &CellComparison, is_wide: bool) -> String {
     let named = app.compare.own.get(i).copied().flatten().and_then(|row| app.names.get(row));
     let of = |side: Option<Measured>| right(&side.map_or_else(|| "–".to_owned(), |m| time(m.ns)), 9);
     let len = cell.key.number("seq_len").map_or_else(String::new, |n| short_len(n as f64));
+    let (workload, file) = if is_wide {
+        (left(cell.key.get("workload"), 10), format!(" {}", of(cell.base)))
+    } else {
+        (String::new(), String::new())
+    };
     format!(
-        "{} {:<9} {:>5} {len:>6}  {:<12} {} {} {}",
+        "{} {workload}{:>5} {len:>6}  {:<12} {}{file} {}",
         left(named.unwrap_or(&cell.key.variant(true)), NAME),
-        cell.key.get("workload"),
         cell.key.get("batch_size"),
         cell.verdict.word(),
         left(&cell.ratio.as_ref().map_or_else(String::new, ratio), RATIO),
-        of(cell.base),
         of(cell.candidate),
     )
 }
@@ -201,7 +210,7 @@ fn ratio(ratio: &Ratio) -> String {
     format!("{}×{interval}", three(ratio.ratio))
 }
 
-/// Why the selected cell has its verdict, or what would decide it.
+/// Why the selected cell has its verdict, or what would decide it; what both sides measured of it.
 fn why(cell: &CellComparison) -> String {
     let reason = match &cell.verdict {
         Verdict::Unclear(needs) => format!("unclear: {}", needs.advice()),
@@ -212,7 +221,10 @@ fn why(cell: &CellComparison) -> String {
     };
     let p = cell.p_holm.map_or_else(String::new, |p| format!(" · p {} of all cells together", three(p)));
     let side = |name: &str, side: Option<Measured>| {
-        side.map_or_else(String::new, |m| format!(" · {name} {} rounds in {} launches", m.rounds, m.launches))
+        side.map_or_else(String::new, |m| {
+            let launches = if m.launches == 1 { "launch" } else { "launches" };
+            format!(" · {name} {}, {} rounds in {} {launches}", time(m.ns), m.rounds, m.launches)
+        })
     };
-    format!("{reason}{p}{}{}", side("file", cell.base), side("here", cell.candidate))
+    format!("{}: {reason}{p}{}{}", cell.key.get("workload"), side("file", cell.base), side("here", cell.candidate))
 }

@@ -17,7 +17,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     chart::{precision, times},
-    parts::{bold, dim, left, page, panel, put, reversed, right, short_len, split_bottom, split_right},
+    parts::{self, bold, dim, left, page, panel, put, reversed, right, short_len, split_bottom, split_right, spread},
 };
 use crate::{
     report::numbers::{bytes, three, time},
@@ -57,7 +57,11 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     table(app, bottom, buffer);
 }
 
-/// Batch down, length across: × against softmax as number and colour.
+/// Columns of a cell of the map, and of the batches beside it.
+const MAP_CELL: u16 = 8;
+const MAP_BATCH: u16 = 9;
+
+/// Batch down, length across: × against softmax as number and colour. Where not all fits, the page of the selected cell is shown.
 fn map(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(sheet) = app.sheet() else { return };
     let candidates: Vec<usize> = (0..sheet.lines.len()).filter(|i| !sheet.lines[*i].is_softmax).collect();
@@ -66,25 +70,28 @@ fn map(app: &App, area: Rect, buffer: &mut Buffer) {
         return;
     };
     let look = sheet.lines[line].look;
-    let inner = panel(buffer, area, &format!("{} × softmax · {}", sheet.lines[line].name, sheet.title));
-    let colour = Style::new().fg(app.theme.of(look));
-    put(buffer, Rect::new(inner.x, inner.y, 9, 1), &format!("{} batch", look.marker), colour);
-    let width = 8_u16;
-    for (k, len) in sheet.lens.iter().enumerate() {
-        let x = inner.x + 9 + k as u16 * width;
-        if x + width > inner.right() {
-            break;
-        }
-        put(buffer, Rect::new(x, inner.y, width, 1), &right(&short_len(*len as f64), 7), dim());
-    }
     let selected = app.grid.selected();
-    for (y, batch) in (inner.y + 1..inner.bottom()).zip(&sheet.batches) {
-        put(buffer, Rect::new(inner.x, y, 9, 1), &right(&batch.to_string(), 7), dim());
-        for (k, len) in sheet.lens.iter().enumerate() {
-            let x = inner.x + 9 + k as u16 * width;
-            if x + width > inner.right() {
-                break;
-            }
+    let of_selected = selected.and_then(|i| app.rows().get(i)).map(|row| (row.batch_size, row.seq_len));
+    let at = |of: &[u64], value: Option<u64>| value.and_then(|v| of.iter().position(|x| *x == v)).unwrap_or(0);
+    let (columns, lines) = (usize::from(area.width.saturating_sub(2 + MAP_BATCH) / MAP_CELL), usize::from(area.height));
+    let lens = shown(&sheet.lens, at(&sheet.lens, of_selected.map(|(_, len)| len)), columns);
+    let batches =
+        shown(&sheet.batches, at(&sheet.batches, of_selected.map(|(batch, _)| batch)), lines.saturating_sub(3));
+    let part = if lens.len() < sheet.lens.len() || batches.len() < sheet.batches.len() {
+        format!(" · {} × {} of {} × {}", lens.len(), batches.len(), sheet.lens.len(), sheet.batches.len())
+    } else {
+        String::new()
+    };
+    let inner = panel(buffer, area, &format!("{} × softmax{part} · {}", sheet.lines[line].name, sheet.title));
+    let colour = Style::new().fg(app.theme.of(look));
+    put(buffer, Rect::new(inner.x, inner.y, MAP_BATCH, 1), &format!("{} batch", look.marker), colour);
+    let place = |k: usize, y: u16| Rect::new(inner.x + MAP_BATCH + k as u16 * MAP_CELL, y, MAP_CELL - 1, 1);
+    for (k, len) in lens.iter().enumerate() {
+        put(buffer, place(k, inner.y), &right(&short_len(*len as f64), 7), dim());
+    }
+    for (y, batch) in (inner.y + 1..inner.bottom()).zip(batches) {
+        put(buffer, Rect::new(inner.x, y, MAP_BATCH, 1), &right(&batch.to_string(), 7), dim());
+        for (k, len) in lens.iter().enumerate() {
             let found = sheet.rows.iter().find(|(i, l)| {
                 let row = &app.rows()[*i];
                 *l == line && row.batch_size == *batch && row.seq_len == *len
@@ -95,9 +102,15 @@ fn map(app: &App, area: Rect, buffer: &mut Buffer) {
             } else {
                 style
             };
-            put(buffer, Rect::new(x, y, 7, 1), &right(&text, 7), style);
+            put(buffer, place(k, y), &right(&text, 7), style);
         }
     }
+}
+
+/// Of a list, the page that holds `at`.
+fn shown(of: &[u64], at: usize, room: usize) -> &[u64] {
+    let first = page(at, room).min(of.len());
+    &of[first..(first + room).min(of.len())]
 }
 
 fn ratio(app: &App, i: usize) -> (String, Style) {
@@ -116,6 +129,10 @@ fn ratio(app: &App, i: usize) -> (String, Style) {
     }
 }
 
+/// Columns of the table but for the name, and those of the state behind them, blanks included.
+const COLUMNS: usize = 59;
+const STATE: usize = 10;
+
 fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     let grid = &app.grid;
     let arrow = if grid.reverse { "↓" } else { "↑" };
@@ -127,10 +144,13 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
     };
     let (at, of) = (grid.at + usize::from(!grid.order.is_empty()), grid.order.len());
     let inner = panel(buffer, area, &format!("Cells {at}/{of}{sort}{filter}"));
-    let longest = app.names.iter().map(|n| n.width()).max().unwrap_or(0);
-    let name = longest.clamp(8, usize::from(inner.width).saturating_sub(62).max(8));
+    let longest = app.names.iter().map(|n| n.width()).max().unwrap_or(0).max(8);
+    // Where the names need it, the state goes: the details have it.
+    let with_state = longest + COLUMNS + STATE <= usize::from(inner.width);
+    let taken = if with_state { COLUMNS + STATE } else { COLUMNS };
+    let name = longest.min(usize::from(inner.width).saturating_sub(taken).max(8));
     let head = format!(
-        "  {} {:<9} {:>5} {:>6} {:>9} {:>10} {:>8} {:>6} {:>9}",
+        "  {} {:<9} {:>5} {:>6} {:>8} {:>10} {:>7} {:>5}",
         left("variant", name),
         "workload",
         "batch",
@@ -139,15 +159,19 @@ fn table(app: &App, area: Rect, buffer: &mut Buffer) {
         "tokens/s",
         "×",
         "± %",
-        "state"
     );
+    let head = if with_state { head + &right("state", STATE) } else { head };
     put(buffer, Rect::new(inner.x, inner.y, inner.width, 1), &head, dim());
     let height = usize::from(inner.height).saturating_sub(1);
     let first = page(grid.at, height);
     for (y, (k, i)) in (inner.y + 1..inner.bottom()).zip(grid.order.iter().enumerate().skip(first)) {
         let row = &app.rows()[*i];
         let area = Rect::new(inner.x, y, inner.width, 1);
-        let text = line(row, app.state(*i), &left(&app.names[*i], name), app.without_row(*i));
+        let mut text = line(row, app.state(*i), &left(&app.names[*i], name), app.without_row(*i));
+        if with_state && row.tokens_per_s.is_some() {
+            let state = row.state_bytes_measured.or(row.state_bytes_pred).map_or_else(String::new, bytes);
+            text.push_str(&right(&state, STATE));
+        }
         let style = match () {
             () if k == grid.at => reversed(),
             () if row.status.is_empty() => dim(),
@@ -187,12 +211,11 @@ fn line(row: &Row, state: CellState, name: &str, without: &str) -> String {
     }
     let (centre, half) = figure(row).unzip();
     format!(
-        "{head} {} {} {} {} {}",
-        right(&centre.map_or_else(String::new, time), 9),
+        "{head} {} {} {} {}",
+        right(&centre.map_or_else(String::new, time), 8),
         right(&row.tokens_per_s.map_or_else(String::new, three), 10),
-        right(&row.speedup_vs_softmax.map_or_else(String::new, times), 8),
-        right(&half.flatten().map_or_else(|| "…".to_owned(), precision), 6),
-        right(&row.state_bytes_measured.or(row.state_bytes_pred).map_or_else(String::new, bytes), 9),
+        right(&row.speedup_vs_softmax.map_or_else(String::new, times), 7),
+        right(&half.flatten().map_or_else(|| "…".to_owned(), precision), 5),
     )
 }
 
@@ -205,12 +228,10 @@ fn details(app: &App, area: Rect, buffer: &mut Buffer) {
     let inner =
         panel(buffer, area, &format!("{} · {} · {} · {}", variant(row), row.workload, row.batch_size, row.seq_len));
     let facts = facts(row);
-    let scroll = if app.grid.detail { usize::from(app.grid.scroll) } else { 0 }.min(facts.len().saturating_sub(1));
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0).min(usize::from(inner.width) / 2);
-    for (y, (name, value)) in (inner.top()..inner.bottom()).zip(facts.iter().skip(scroll)) {
-        let x = put(buffer, Rect::new(inner.x, y, inner.width, 1), &left(name, width), dim());
-        put(buffer, Rect::new(x + 1, y, inner.right().saturating_sub(x + 1), 1), value, Style::new());
-    }
+    let facts: Vec<(String, String)> = facts.iter().flat_map(|fact| spread(fact, width, inner.width)).collect();
+    let scroll = if app.grid.detail { usize::from(app.grid.scroll) } else { 0 }.min(facts.len().saturating_sub(1));
+    parts::facts(buffer, inner, width, &facts[scroll..], Style::new());
     if facts.len() > scroll + usize::from(inner.height) && inner.height > 0 {
         let more = if app.grid.detail { " pgdn: more " } else { " enter, then pgdn: more " };
         let width = more.len() as u16;
@@ -256,7 +277,7 @@ fn readable(name: &str, value: &str) -> String {
         Ok(n) if name.ends_with("_bytes") || name.ends_with("_bytes_pred") || name.ends_with("_bytes_measured") => {
             bytes(n as u64)
         }
-        Ok(n) if n.abs() >= 1000.0 && name.contains("per_s") => three(n),
+        Ok(n) if n.fract() != 0.0 || (n.abs() >= 1000.0 && name.contains("per_s")) => three(n),
         _ => value.to_owned(),
     }
 }

@@ -2,8 +2,11 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::parts::{bold, clear, lines, panel, put};
-use crate::tui::{app::App, keys::TABLE};
+use super::parts::{bold, clear, panel, put, wrapped};
+use crate::tui::{
+    app::App,
+    keys::{OVER, TABLE},
+};
 
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     clear(buffer, area);
@@ -19,15 +22,10 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     entries.extend(of(true).map(|(label, what)| (Some(label), what.to_owned())));
     entries.push(head("Everywhere"));
     entries.extend(of(false).map(|(label, what)| (Some(label), what.to_owned())));
-    entries.push(head("While typing"));
-    for (label, what) in [
-        ("enter", "takes what was typed"),
-        ("esc", "leaves it as it was"),
-        ("ctrl-u", "deletes to the left; ctrl-w the word, ctrl-a and ctrl-e to the ends"),
-        ("ctrl-c ctrl-c", "while a long visit is timed: end the run and leave; three times: at once"),
-    ] {
-        entries.push((Some(label), what.to_owned()));
-    }
+    entries.push((
+        Some("ctrl-c ctrl-c"),
+        "while a long sample is timed: end the run and leave; three times: at once".to_owned(),
+    ));
     entries.push(head("Reading the screen"));
     for (label, what) in [
         (
@@ -39,18 +37,32 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     ] {
         entries.push((Some(label), what.to_owned()));
     }
-    let rows = usize::from(inner.height);
-    let scroll = usize::from(app.help_scroll).min(entries.len().saturating_sub(rows));
-    for (y, (label, text)) in (inner.top()..inner.bottom()).zip(entries.into_iter().skip(scroll)) {
+    for (title, table) in OVER {
+        entries.push(head(title));
+        entries.extend(table.iter().map(|b| (Some(b.label), b.what.to_owned())));
+    }
+    let lines = entries.into_iter().flat_map(|entry| spread(entry, inner.width)).collect::<Vec<_>>();
+    let scroll = usize::from(app.help_scroll).min(lines.len().saturating_sub(usize::from(inner.height)));
+    for (y, (label, text)) in (inner.top()..inner.bottom()).zip(lines.into_iter().skip(scroll)) {
         let row = Rect::new(inner.x, y, inner.width, 1);
         match label {
             None => {
                 put(buffer, row, &text, bold());
             }
             Some(label) => {
-                put(buffer, Rect::new(row.x + 2, y, 14, 1), label, bold());
-                lines(buffer, Rect::new(row.x + 16, y, row.width.saturating_sub(16), 1), [(text, Style::new())]);
+                put(buffer, Rect::new(row.x + 2, y, LABEL - 2, 1), label, bold());
+                put(buffer, Rect::new(row.x + LABEL, y, row.width.saturating_sub(LABEL), 1), &text, Style::new());
             }
         }
     }
+}
+
+/// Columns before what a key does.
+const LABEL: u16 = 16;
+
+/// An entry in as many lines as it takes, the label before the first; a heading has none and takes one.
+fn spread((label, text): (Option<&str>, String), width: u16) -> Vec<(Option<&str>, String)> {
+    let Some(label) = label else { return vec![(None, text)] };
+    let lines = wrapped(&text, usize::from(width.saturating_sub(LABEL)));
+    lines.into_iter().enumerate().map(|(i, line)| (Some(if i == 0 { label } else { "" }), line)).collect()
 }

@@ -23,6 +23,7 @@ use crate::{
     report::{
         Look,
         numbers::{bytes, thousands, three, time},
+        plural,
     },
     stats::{LatencyHistogram, quantile},
     sweep::FOREIGN_CPU_LIMIT_PCT,
@@ -201,7 +202,8 @@ fn timing_text(app: &App) -> Option<String> {
 fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
     let width = usize::from(area.width);
     let Some(run) = &app.run else { return file_lines(app, width) };
-    let timing = timing_text(app).map(|text| (text + " · nothing moves meanwhile, keys wait", bold()));
+    let timing =
+        timing_text(app).map(|text| (text + " · nothing moves meanwhile, a key is heard at the next sample", bold()));
     let Some(last) = &run.last else {
         let first = ("checking the code against its formula, warming up…".to_owned(), dim());
         return std::iter::once(first).chain(timing).collect();
@@ -210,10 +212,10 @@ fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
     let row = &run.rows[last.cell];
     let figures = row.figures();
     // Blocks of calls have no position to speak of: their rounds are what one watches.
-    let (values, what) = if row.iters_per_sample == Some(1) {
-        (samples, "calls of this visit, by position")
+    let (values, unit, what) = if row.iters_per_sample == Some(1) {
+        (samples, "call", "of this visit, by position")
     } else {
-        (&figures, "rounds so far, first to last")
+        (&figures, "round", "so far, first to last")
     };
     let colour = app.theme.of(Look::of(&row.variant, 0));
     let mut out: Vec<(String, Style)> = timing.into_iter().collect();
@@ -221,7 +223,7 @@ fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
     let of = run.plan().cells().nth(last.cell).filter(|_| is_other);
     let of = of.map_or_else(String::new, |cell| format!("before it {}: ", cell.label()));
     out.extend([
-        (format!("{of}{} {what}", thousands(&values.len().to_string())), dim()),
+        (format!("{of}{} {what}", plural(values.len(), unit)), dim()),
         (sparkline(values, width, app.theme.glyphs), Style::new().fg(colour)),
     ]);
     out.push((percentiles(row, samples), Style::new()));
@@ -232,8 +234,8 @@ fn now_lines(app: &App, area: Rect) -> Vec<(String, Style)> {
         Some(h) => format!("±{} %, target ±{} %", precision(h), precision(target)),
         None => "… an interval needs 6 rounds".to_owned(),
     };
-    let rounds = row.round_count.unwrap_or_default();
-    out.push((format!("median of {rounds} rounds {}  {sure}", centre.map_or_else(String::new, time)), bold()));
+    let rounds = plural(row.round_count.unwrap_or_default() as usize, "round");
+    out.push((format!("median of {rounds} {}  {sure}", centre.map_or_else(String::new, time)), bold()));
     if let (Some(pred), Some(got)) = (row.state_bytes_pred, row.state_bytes_measured) {
         let agree = if pred == got { "as predicted ✓".to_owned() } else { format!("predicted {}", bytes(pred)) };
         out.push((format!("state {}, {agree}", bytes(got)), Style::new()));

@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::parts::{bold, dim, left, lines, panel, split_bottom, split_right};
+use super::parts::{self, bold, left, lines, panel, split_bottom, split_right, spread};
 use crate::{
     measure::{Build, Direction, Machine, MeasuredLimits},
     report::numbers::{bytes, three},
@@ -12,10 +12,7 @@ use crate::{
 pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
     let (record, side) = split_right(area, area.width / 2);
     let inner = panel(buffer, record, "Machine and build");
-    let mut facts = machine(&app.facts.machine);
-    facts.push((String::new(), String::new()));
-    facts.extend(build(&app.facts.build));
-    listed(&facts, inner, buffer);
+    listed(&[machine(&app.facts.machine), build(&app.facts.build)].concat(), inner, buffer);
     let (limits, devices) = split_bottom(side, (app.facts.devices.len() as u16 + 2).min(side.height / 3));
     let inner = panel(buffer, limits, "What it can reach");
     match &app.limits {
@@ -26,7 +23,7 @@ pub(super) fn render(app: &App, area: Rect, buffer: &mut Buffer) {
             } else {
                 "m measures it: memory streams of every cache level, multiply-adds, sgemm; some seconds on all cores"
             };
-            let texts = super::parts::wrapped(text, usize::from(inner.width)).into_iter().map(|l| (l, Style::new()));
+            let texts = parts::wrapped(text, usize::from(inner.width)).into_iter().map(|l| (l, Style::new()));
             lines(buffer, inner, texts);
         }
     }
@@ -42,10 +39,8 @@ type Fact = (String, String);
 
 fn listed(facts: &[Fact], area: Rect, buffer: &mut Buffer) {
     let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    for (y, (name, value)) in (area.top()..area.bottom()).zip(facts.iter()) {
-        let x = super::parts::put(buffer, Rect::new(area.x, y, area.width, 1), &left(name, width), dim());
-        super::parts::put(buffer, Rect::new(x + 1, y, area.right().saturating_sub(x + 1), 1), value, bold());
-    }
+    let facts: Vec<Fact> = facts.iter().flat_map(|fact| spread(fact, width, area.width)).collect();
+    parts::facts(buffer, area, width, &facts, bold());
 }
 
 fn fact(name: &str, value: Option<impl ToString>) -> Option<Fact> {
@@ -74,10 +69,10 @@ fn machine(m: &Machine) -> Vec<Fact> {
 }
 
 fn build(b: &Build) -> Vec<Fact> {
+    let changed = if b.build_dirty == Some(true) { ", changed since" } else { "" };
     [
         fact("t2r", Some(&b.build_version)),
-        fact("commit", b.build_commit.as_ref()),
-        fact("changed since", b.build_dirty.map(|d| if d { "yes" } else { "no" })),
+        fact("commit", b.build_commit.as_ref().map(|commit| format!("{commit}{changed}"))),
         fact("profile", b.build_profile.as_ref()),
         fact("features", Some(&b.build_features)),
         fact("compiler", b.rustc_version.as_ref()),

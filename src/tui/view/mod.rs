@@ -23,10 +23,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     app::{App, Phase},
-    keys::{Action, Screen, TABLE},
+    keys::{Action, Binding, Screen, TABLE},
     plot::centred,
 };
-use parts::{bold, dim, put, short_span};
+use crate::report::plural;
+use parts::{bold, clear, dim, folded, put, short_span};
 
 /// Below this there is no room for anything but a word about it.
 pub(crate) const LEAST: (u16, u16) = (60, 20);
@@ -58,7 +59,7 @@ pub fn render(app: &App, frame: &mut Frame<'_>) {
         help::render(app, body, buffer);
     }
     if let Some(of) = &app.dialog {
-        dialog::render(of, body, buffer);
+        dialog::render(app, of, body, buffer);
     }
     app.theme.reduce(buffer);
 }
@@ -90,8 +91,9 @@ fn subject(app: &App) -> String {
     match (&app.run, app.compare.files.first()) {
         (Some(run), _) => {
             let first = run.plan().cells().next();
-            let of = first
-                .map_or_else(String::new, |c| format!("{} · {} threads · seed {}", c.device_kind, c.n_threads, c.seed));
+            let of = first.map_or_else(String::new, |c| {
+                format!("{} · {} · seed {}", c.device_kind, plural(c.n_threads, "thread"), c.seed)
+            });
             format!("{} · {of} · {}", app.order.choices.profile, app.facts.machine.cpu_info)
         }
         (None, Some(file)) => {
@@ -157,14 +159,19 @@ fn tabs(app: &App, area: Rect, buffer: &mut Buffer) {
 /// What was told last, or the keys of this screen.
 fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
     if let Some(notice) = &app.notice {
-        let style = Style::new().add_modifier(Modifier::REVERSED);
-        put(buffer, area, &format!(" {notice} "), style);
+        told(notice, area, buffer);
+        return;
+    }
+    if let Some(over) = app.keys_over() {
+        // A question names its keys itself.
+        let over = if app.dialog.is_some() { &[] } else { over };
+        keys(app, area, over.iter(), buffer);
         return;
     }
     // Those of the screen come first in the table; the last two are help and quit, which stay whatever has to go.
-    let is_apt = |b: &&super::keys::Binding| b.in_footer && b.holds_on(app.screen) && is_apt(app, b.action);
+    let is_apt = |b: &&Binding| b.in_footer && b.holds_on(app.screen) && is_apt(app, b.action);
     let named: Vec<_> = TABLE.iter().filter(is_apt).collect();
-    let width = |b: &super::keys::Binding| (b.label.width() + b.brief.width() + 3) as u16;
+    let width = |b: &Binding| (b.label.width() + b.brief.width() + 3) as u16;
     let (own, general): (Vec<_>, Vec<_>) = named.into_iter().partition(|b| b.is_particular());
     let mut room = area.width.saturating_sub(general.iter().map(|b| width(b)).sum::<u16>() + 1);
     let fitting = own.into_iter().take_while(|b| {
@@ -172,12 +179,33 @@ fn footer(app: &App, area: Rect, buffer: &mut Buffer) {
         room = room.saturating_sub(width(b));
         fits
     });
-    let shown: Vec<_> = fitting.chain(general).collect();
+    keys(app, area, fitting.chain(general), buffer);
+}
+
+/// Lines that what was told takes at most.
+const MOST_TOLD: usize = 5;
+
+/// What was told last, in the last line and as many above it as it takes.
+fn told(notice: &str, area: Rect, buffer: &mut Buffer) {
+    let style = Style::new().add_modifier(Modifier::REVERSED);
+    let lines = folded(notice, usize::from(area.width.saturating_sub(2)));
+    let n = lines.len().min(MOST_TOLD) as u16;
+    let place = Rect::new(area.x, area.y + 1 - n.min(area.y), area.width, n);
+    if n > 1 {
+        clear(buffer, place);
+    }
+    for (y, line) in (place.top()..place.bottom()).zip(lines) {
+        put(buffer, Rect::new(area.x, y, area.width, 1), &format!(" {line} "), style);
+    }
+}
+
+/// Keys and what each does, beside each other.
+fn keys<'b>(app: &App, area: Rect, shown: impl Iterator<Item = &'b Binding>, buffer: &mut Buffer) {
     let mut x = area.x + 1;
     for binding in shown {
         let rest = |x: u16| Rect::new(x, area.y, area.right().saturating_sub(x), 1);
         x = put(buffer, rest(x), binding.label, bold());
-        x = put(buffer, rest(x + 1), brief(app, binding), dim()) + 1;
+        x = put(buffer, rest(x + 1), brief(app, binding), dim()) + 2;
     }
 }
 
@@ -189,15 +217,21 @@ fn is_apt(app: &App, action: Action) -> bool {
         Action::NextSheet if app.shows_training => app.trainings.place().1 > 1,
         Action::NextBatch if app.shows_training && app.screen == Screen::Live => false,
         Action::Rerun | Action::MoreRounds => !app.is_busy() && app.run.is_some(),
-        Action::WriteCsv | Action::NextBatch | Action::NextSheet => !app.rows().is_empty(),
+        Action::WriteCsv => !app.rows().is_empty(),
+        Action::NextBatch if app.screen == Screen::Tradeoff => app.tradeoff.depths() > 1,
+        Action::NextBatch => app.sheet().is_some_and(|sheet| sheet.batches.len() > 1),
+        Action::NextSheet => app.sheets.len() > 1,
+        Action::NextChart | Action::LogLinear if app.screen == Screen::Tradeoff => app.tradeoff.file.is_some(),
+        Action::NextChart | Action::LogLinear => !app.rows().is_empty() || app.shows_training,
         Action::CloseFile => !app.compare.files.is_empty(),
+        Action::Swap => app.run.is_none() && app.compare.files.len() > 1,
         Action::Turn => !app.trainings.is_empty() && !app.rows().is_empty(),
         _ => true,
     }
 }
 
 /// A toggle says what it does now.
-fn brief(app: &App, binding: &super::keys::Binding) -> &'static str {
+fn brief(app: &App, binding: &Binding) -> &'static str {
     match binding.action {
         Action::Pause if app.wants_pause() => "go on",
         Action::NextSheet if app.screen == Screen::Live && app.shows_training => "training",

@@ -128,6 +128,58 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Text broken at blanks, and words that are too long for a line within them.
+pub(super) fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut out = Vec::new();
+    for line in wrapped(text, width) {
+        let (mut part, mut used) = (String::new(), 0);
+        for c in line.chars() {
+            let w = c.width().unwrap_or(0);
+            if used + w > width && !part.is_empty() {
+                out.push(std::mem::take(&mut part));
+                used = 0;
+            }
+            used += w;
+            part.push(c);
+        }
+        out.push(part);
+    }
+    out
+}
+
+/// Lines that one value takes at most.
+const MOST_LINES: usize = 8;
+
+/// A name and its value in as many lines as that takes beside the names' columns; a name that is wider has a line of its own.
+pub(super) fn spread((name, value): &(String, String), names: usize, width: u16) -> Vec<(String, String)> {
+    let room = usize::from(width).saturating_sub(names + 1).max(1);
+    let mut lines = folded(value, room);
+    if lines.len() > MOST_LINES {
+        lines.truncate(MOST_LINES);
+        if let Some(last) = lines.last_mut() {
+            *last = cut(&format!("{last}…"), room);
+        }
+    }
+    let mut out: Vec<(String, String)> = lines.into_iter().map(|line| (String::new(), line)).collect();
+    if name.width() > names {
+        out.insert(0, (cut(name, usize::from(width)), String::new()));
+    } else if let Some(first) = out.first_mut() {
+        first.0.clone_from(name);
+    }
+    out
+}
+
+/// Names and values below each other, from the top.
+pub(super) fn facts(buffer: &mut Buffer, area: Rect, names: usize, facts: &[(String, String)], style: Style) {
+    for (y, (name, value)) in (area.top()..area.bottom()).zip(facts) {
+        let row = Rect::new(area.x, y, area.width, 1);
+        let x = put(buffer, row, &format!("{name}{}", " ".repeat(names.saturating_sub(name.width()))), dim());
+        if !value.is_empty() {
+            put(buffer, Rect::new(x + 1, y, area.right().saturating_sub(x + 1), 1), value, style);
+        }
+    }
+}
+
 /// A bar of that many columns, filled to a share.
 pub(super) fn bar(share: f64, width: usize) -> String {
     let filled = (share.clamp(0.0, 1.0) * width as f64).round() as usize;
@@ -187,6 +239,7 @@ mod tests {
         assert_eq!(bar(0.5, 4), "██░░");
         assert_eq!([short_len(64.0), short_len(4096.0), short_len(1500.0)], ["64", "4k", "1500"]);
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(folded("one [1,2,3,4] 日本", 5), ["one", "[1,2,", "3,4]", "日本"]);
         assert_eq!((page(9, 10), page(10, 10), page(3, 0)), (0, 10, 0));
     }
 }

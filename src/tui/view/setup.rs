@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::parts::{bold, dim, lines, page, panel, put, reversed, short_span, split_bottom, split_right, wrapped};
 use crate::{
-    report::numbers::bytes,
+    report::{numbers::bytes, plural},
     tui::{
         app::App,
         host::Outlook,
@@ -107,7 +107,7 @@ fn described(outlook: &Outlook, width: usize) -> Vec<(String, Style)> {
     let mut out: Vec<(String, Style)> =
         wrapped(&outlook.description, width).into_iter().map(|line| (line, dim())).collect();
     out.push((String::new(), plain));
-    out.push((format!("{cells} cells in {groups} groups"), bold()));
+    out.push((format!("{} in {}", plural(cells, "cell"), plural(groups, "group")), bold()));
     out.push((format!("about {}", short_span(outlook.time)), bold()));
     if let Some(most) = most {
         out.push((format!("at most {} of {} memory", bytes(most), bytes(outlook.memory_budget)), plain));
@@ -142,6 +142,9 @@ fn reasons(outlook: &Outlook) -> Vec<(String, usize)> {
     reasons
 }
 
+/// Columns of a value that the list shows in every terminal.
+const WHOLE: usize = 20;
+
 fn about_field(app: &App, area: Rect, buffer: &mut Buffer) {
     let setup = &app.setup;
     let Some(field) = FIELDS.get(setup.at) else {
@@ -160,9 +163,15 @@ fn about_field(app: &App, area: Rect, buffer: &mut Buffer) {
         texts.extend(wrapped(why, width).into_iter().map(|l| (l, Style::new().fg(app.theme.wrong()))));
     }
     texts.extend(wrapped(field.about, width).into_iter().map(|l| (l, Style::new())));
+    let value = setup.value(field);
+    if setup.editing.is_none() && value.width() > WHOLE {
+        texts.extend(
+            wrapped(&format!("now {}", value.replace(',', ", ")), width).into_iter().map(|l| (l, Style::new())),
+        );
+    }
     let (several, single) = (many(field.name, &app.facts), one(field.name, &app.facts));
     let hint = match () {
-        () if setup.editing.is_some() => "enter takes it, esc leaves it as it was, empty: as the profile has it",
+        () if setup.editing.is_some() => "empty: as the profile has it",
         () if !several.is_empty() => "enter: pick",
         () if !single.is_empty() => "← → turn, enter: type",
         () => "enter: type",
@@ -188,7 +197,12 @@ fn about_field(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// Words to pick from; in several columns where they do not fit below each other.
 fn picks(app: &App, field: &str, (words, at): (&[(String, bool)], usize), area: Rect, buffer: &mut Buffer) {
-    let (list, hint) = split_bottom(area, 2);
+    let about = words
+        .get(at)
+        .filter(|_| field == "variants")
+        .and_then(|(word, _)| app.facts.variants.iter().find(|(name, _)| name == word).map(|(_, text)| text.as_str()));
+    let about = wrapped(about.unwrap_or_default(), usize::from(area.width));
+    let (list, said) = split_bottom(area, about.len() as u16);
     let width = words.iter().map(|(w, _)| w.width() + 5).max().unwrap_or(1) as u16;
     let columns = (list.width / width).max(1);
     let rows = usize::from(list.height).max(1);
@@ -199,10 +213,5 @@ fn picks(app: &App, field: &str, (words, at): (&[(String, bool)], usize), area: 
         let text = format!("[{}] {word}", if *on { "x" } else { " " });
         put(buffer, place, &text, if first + k == at { reversed() } else { Style::new() });
     }
-    let about = words
-        .get(at)
-        .filter(|_| field == "variants")
-        .and_then(|(word, _)| app.facts.variants.iter().find(|(name, _)| name == word).map(|(_, text)| text.clone()));
-    let keys = ("space: on or off, a: all, e: type, enter: done".to_owned(), dim());
-    lines(buffer, hint, [(about.unwrap_or_default(), Style::new()), keys]);
+    lines(buffer, said, about.into_iter().map(|line| (line, dim())));
 }

@@ -113,7 +113,7 @@ fn compare_tradeoff_machine_help() {
     let file =
         "variant,perplexity,tokens_per_s,state_bytes_pred\nsoftmax,18.0,100,1000\nt2r,19.0,400,10\nelu,21.0,300,20\n";
     let table = crate::store::parse_quality("quality.csv", file.as_bytes()).expect("readable");
-    with.quality = Some(QualityFile::new("quality.csv".to_owned(), table));
+    with.tradeoff.show(QualityFile::new("quality.csv".to_owned(), table));
     pinned("tradeoff", &with);
     press(&mut with, KeyCode::Tab);
     insta::assert_snapshot!("tradeoff_memory_80", shown(&with, (80, 24)));
