@@ -12,7 +12,7 @@ use super::{
     setup::{LayerAttention, Setup},
 };
 use crate::{
-    attention::{Mask, Resolved},
+    attention::{Mask, Resolved, reads_inputs},
     kernels::Kernels,
     params::Params,
     spec::VariantSpec,
@@ -37,10 +37,16 @@ impl Translator {
         }
         let softmax = Resolved { spec: VariantSpec::new("softmax"), feature_dim: None };
         let layer = LayerAttention { own: softmax, cross: None };
-        let block = |i| Block::new(setup, params, &format!("encoder.{i}"), &layer);
-        let encoder = (0..setup.shape.n_layers).map(block).collect::<Result<Vec<_>>>()?;
-        let (shape, epsilon) = (setup.shape, setup.conventions.norm_epsilon);
-        let encoder_norm = NormLayer::new(params, "encoder_norm", shape.norm, epsilon, shape.d_model)?;
+        let read = |params: &mut Params| -> Result<_> {
+            let block = |i| Block::new(setup, params, &format!("encoder.{i}"), &layer);
+            let encoder = (0..setup.shape.n_layers).map(block).collect::<Result<Vec<_>>>()?;
+            let (shape, epsilon) = (setup.shape, setup.conventions.norm_epsilon);
+            let norm = NormLayer::new(params, "encoder_norm", shape.norm, epsilon, shape.d_model)?;
+            Ok((encoder, norm))
+        };
+        // An encoder that no layer looks at cannot learn.
+        let looked_at = setup.layers.iter().flat_map(|layer| &layer.cross).any(|cross| reads_inputs(&cross.spec));
+        let (encoder, encoder_norm) = if looked_at { read(params) } else { params.untrained(read) }?;
         Ok(Self { encoder, encoder_norm, decoder: Decoder::new(setup, params)? })
     }
 

@@ -168,6 +168,21 @@ fn every_parameter_of_encoder_and_decoder_gets_a_gradient() {
 }
 
 #[test]
+fn an_encoder_that_no_layer_looks_at_does_not_learn() {
+    let setup = setup(&VariantSpec::new("none"), HEADS, (8, 4), KIND).unwrap();
+    let mut params = Params::trainable(&Device::Cpu, DType::F32, 5);
+    let model = Translator::new(&setup, &mut params).unwrap();
+    let encoded = model.encode(&tensor(&ids(6, 0), 2), None).unwrap();
+    let loss = model.decoder.forward_over(&tensor(&ids(4, 3), 2), Some(&encoded)).unwrap().sqr().unwrap().sum_all();
+    let grads = loss.unwrap().backward().unwrap();
+    for (name, var) in params.vars() {
+        assert!(!name.starts_with("encoder"), "{name} is to be trained");
+        assert!(grads.get(var).is_some(), "{name} got no gradient");
+    }
+    assert!(!params.vars().is_empty());
+}
+
+#[test]
 fn what_looks_back_only_is_refused_across() {
     for name in ["window", "rfa-gate", "window+t2r"] {
         let spec = VariantSpec::new(name);

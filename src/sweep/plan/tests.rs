@@ -139,7 +139,9 @@ fn fused_kernels_are_the_default_where_all_of_a_sweep_has_them() {
     let all = "workload=['attention','decode','translate']\nvariants=['softmax','t2r','none']";
     assert_eq!(implementation(all, DeviceKind::Cpu), "fused");
     assert_eq!(implementation(all, DeviceKind::Cuda), "reference");
-    assert_eq!(implementation(&format!("{all}\ndtype='bf16'"), DeviceKind::Cpu), "reference");
+    assert_eq!(implementation(&format!("{all}\ndtype='bf16'"), DeviceKind::Cpu), "fused");
+    assert_eq!(implementation(&format!("{all}\ndtype='f16'"), DeviceKind::Cpu), "reference");
+    assert_eq!(implementation(&format!("{all}\ndtype='bf16'"), DeviceKind::Cuda), "reference");
     assert_eq!(implementation("variants=['softmax','window+t2r']", DeviceKind::Cpu), "fused");
     assert_eq!(implementation("workload=['decode','train']", DeviceKind::Cpu), "fused");
     assert_eq!(implementation(&format!("{all}\nimplementation='reference'"), DeviceKind::Cpu), "reference");
