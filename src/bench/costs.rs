@@ -3,7 +3,10 @@
 mod sequences;
 mod translation;
 
-use super::{fused::computed_in, heads, resolved};
+use super::{
+    fused::{computed_in, weights_in_bf16},
+    heads, resolved,
+};
 use crate::{
     attention::{self, StateBytes, is_hybrid, is_merged, looks_back_only, map_of, max_len, window_of},
     measure::{Direction, last_level_cache_bytes},
@@ -162,13 +165,21 @@ pub(super) fn predict(cell: &Cell, cache_bytes: u64) -> Option<Prediction> {
             let logits = 4.0 * batch * shape.vocab_size as f64;
             let positions = match shape.positions {
                 Positions::Rotary => 0.0,
-                _ => size * last as f64 * shape.d_model as f64,
+                _ => computed_in(cell).size_bytes() as f64 * last as f64 * shape.d_model as f64,
             };
+            // Weights are narrowed one matrix after the other when all of them are there, and widened one by one for a prompt.
+            let (while_made, widened) = match weights_in_bf16(cell) {
+                true => (4.0 * weights, 4.0 * shape.vocab_size as f64 * shape.d_model as f64),
+                false => (weight_bytes, 0.0),
+            };
+            let widened = if cell.n_prompt.is_some() { widened } else { 0.0 };
             // A prompt goes through at once, before the first token.
             let prompt = sequences::working_bytes(cell, &shape, cell.n_prompt.unwrap_or(0));
             Some(Prediction {
                 state_bytes: held,
-                memory_bytes: bytes(weight_bytes + positions + reserved as f64 + 4.0 * logits + prompt)?,
+                memory_bytes: bytes(
+                    positions + while_made.max(weight_bytes + widened + reserved as f64 + 4.0 * logits + prompt),
+                )?,
                 flops: batch * (2.0 * multiplied + shape.n_layers as f64 * step_flops(cell)),
                 bytes_moved: size * multiplied + shape.n_layers as f64 * moved,
                 footprint_bytes: bytes(weight_bytes + held as f64)?,

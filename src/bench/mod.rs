@@ -130,15 +130,6 @@ struct Visiting<'a> {
     request: &'a VisitRequest,
 }
 
-impl Visiting<'_> {
-    /// Rests, and says how long: for samples that are parts of one time.
-    fn rested(&self) -> Duration {
-        let begun = self.clock.now();
-        (self.rest)();
-        self.clock.now().saturating_sub(begun)
-    }
-}
-
 /// What samples and memory come to; the figure is their median. A visit that was told to stop is none: its samples are
 /// those of the first positions alone, and would count as a whole round.
 fn measured(sampled: Sampled, memory: MemoryReading) -> Measured {

@@ -22,9 +22,14 @@ impl Clock for Shared {
 
 /// Cells of one workload over a small model.
 fn cells(workload: Workload) -> Vec<Cell> {
+    cells_with(workload, "")
+}
+
+/// The same with more defaults.
+fn cells_with(workload: Workload, more: &str) -> Vec<Cell> {
     let text = format!(
         "description = 'small'\n[defaults]\nworkload = '{workload}'\nvariants = 't2r'\nseq_len = [4, 8]\nbatch = 2\n\
-         n_layers = 1\nd_model = 16\nn_heads = 2\nvocab_size = 32\nn_gen = 8\nn_prompt = 2\nfeature_dim = 4\n"
+         n_layers = 1\nd_model = 16\nn_heads = 2\nvocab_size = 32\nn_gen = 8\nn_prompt = 2\nfeature_dim = 4\n{more}"
     );
     let profile = parse("small", &text).unwrap_or_else(|e| panic!("{e}"));
     let facts = RunFacts { device_kind: DeviceKind::Cpu, n_threads: 1, seed: 0 };
@@ -89,4 +94,26 @@ fn a_rest_between_tokens_is_part_of_no_time() {
         assert!(times.clone().count() >= 8 && rests.get() >= 8, "{workload}: {} rests", rests.get());
         assert!(times.clone().all(|ns| ns > 0.0 && ns < 1e6), "{workload}: {:?}", times.collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn weights_in_bf16_are_for_tokens_of_whole_models_and_half_as_much_to_read() {
+    let mut bench = Bench::new(Device::Cpu, None, Box::new(|| false));
+    for workload in Workload::ALL.iter().copied() {
+        let (exact, narrow) = (cells(workload)[1].clone(), cells_with(workload, "dtype = 'bf16'")[1].clone());
+        let exact = bench.predict(&exact).expect("predicted");
+        match (workload, bench.predict(&narrow)) {
+            (Workload::Decode | Workload::Generate, Ok(predicted)) => {
+                assert_eq!(predicted.state_bytes, exact.state_bytes, "{workload}: sums stay f32");
+                assert!(predicted.bytes_moved < exact.bytes_moved, "{workload}");
+                assert!(bench.check(&narrow).expect("checked").passed, "{workload}");
+            }
+            (_, Err(why)) => assert!(why.contains("for decode and generate"), "{workload}: {why}"),
+            (_, Ok(_)) => panic!("{workload} has no form with weights in bf16"),
+        }
+    }
+    let odd = cells_with(Workload::Decode, "dtype = 'bf16'\nffn_dim = 21")[1].clone();
+    assert!(bench.predict(&odd).expect_err("odd rows").contains("rows of 21"));
+    let half = cells_with(Workload::Decode, "dtype = 'f16'\nimplementation = 'fused'")[1].clone();
+    assert!(bench.predict(&half).is_err());
 }

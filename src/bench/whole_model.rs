@@ -49,7 +49,11 @@ pub(super) fn with_weights(params: Params, setup: &Setup, checkpoint: Option<&Ch
 pub(super) fn model(cell: &Cell, max_len: usize, visit: &Visiting<'_>) -> Result<Decoder> {
     let setup = setup(cell, max_len, visit.checkpoint)?;
     let params = Params::frozen(visit.device, tensor_dtype(computed_in(cell)), cell.seed);
-    kept(cell, Decoder::new(&setup, &mut with_weights(params, &setup, visit.checkpoint))?)
+    let mut params = with_weights(params, &setup, visit.checkpoint);
+    let model = Decoder::new(&setup, &mut params)?;
+    // Else every weight would be there twice while it is narrowed.
+    drop(params);
+    kept(cell, model)
 }
 
 /// The model with its weights as the cell keeps them.
@@ -153,7 +157,7 @@ pub(super) struct Generation {
     pub(super) reached: Vec<f64>,
 }
 
-/// `n` greedy tokens of every sequence after `ids`, or fewer if it is over before. A rest after a token is part of no time.
+/// `n` greedy tokens of every sequence after `ids`, or fewer if it is over before. What lies between two of them, a look or a rest, is part of no time.
 pub(super) fn generation(
     session: &mut Session<'_>,
     mut ids: Vec<u32>,
@@ -162,17 +166,15 @@ pub(super) fn generation(
     is_over: &dyn Fn() -> bool,
 ) -> Result<Generation> {
     let mut of = Generation { tokens: Vec::with_capacity(n), reached: Vec::with_capacity(n) };
-    let mut start = visit.clock.now();
-    let mut last = start;
+    let mut all = Duration::ZERO;
     while of.tokens.len() < n && !is_over() {
+        let start = visit.clock.now();
         session.advance(&mut ids)?;
-        let now = visit.clock.now();
-        of.tokens.push((now - last).as_nanos() as f64);
-        of.reached.push((now - start).as_nanos() as f64);
-        last = now;
-        let rested = visit.rested();
-        start += rested;
-        last += rested;
+        let one = visit.clock.now() - start;
+        all += one;
+        of.tokens.push(one.as_nanos() as f64);
+        of.reached.push(all.as_nanos() as f64);
+        (visit.rest)();
     }
     Ok(of)
 }

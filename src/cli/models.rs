@@ -40,7 +40,10 @@ impl Place {
 pub(super) fn decoder(checkpoint: &Checkpoint, device: &Device, weights: spec::DType) -> Answer<Decoder> {
     match (weights, device) {
         (spec::DType::F16, _) => Err(Failure::Usage("--dtype f16: weights can be kept in f32 or bf16".into())),
-        (spec::DType::Bf16, Device::Cpu) => Ok(checkpoint.decoder(device, DType::F32)?.0.with_weights_in_bf16()?),
+        (spec::DType::Bf16, Device::Cpu) => {
+            let (model, _) = checkpoint.decoder(device, DType::F32)?;
+            Ok(model.with_weights_in_bf16().map_err(|e| anyhow::anyhow!("--dtype bf16: {e}; leave it out"))?)
+        }
         (spec::DType::Bf16, _) => Err(Failure::Usage("--dtype bf16: on the CPU alone; leave it out".into())),
         (spec::DType::F32, _) => Ok(checkpoint.decoder(device, DType::F32)?.0),
     }

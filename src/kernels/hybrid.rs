@@ -82,7 +82,7 @@ impl Gradients<'_> {
     }
 }
 
-/// Gradients of [`join`], from the means (n, d_v) and the gradient (n, d_v) of what came out.
+/// Gradients of [`join`], for sums that are numbers, from the means (n, d_v) and the gradient (n, d_v) of what came out.
 pub fn backward(of: Joint<'_>, near: &[f32], grad: &[f32], mut into: Gradients<'_>) {
     let width = grad.len() / of.totals.len().max(1);
     for (i, grad) in grad.chunks_exact(width.max(1)).enumerate() {

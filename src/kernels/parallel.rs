@@ -299,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn a_loop_within_a_loop_runs_on_its_own_thread() {
+        let mut a = vec![0f32; 64];
+        for_each_part(8, MIN_PARALLEL_WORK, [&mut a], |i, [a]| {
+            for_each_part(8, MIN_PARALLEL_WORK, [a], |j, [a]| a[0] += (8 * i + j) as f32);
+        });
+        assert!(a.iter().enumerate().all(|(i, x)| *x == i as f32));
+    }
+
+    #[test]
     fn every_part_is_visited_once_whatever_the_work() {
         for work in [0, MIN_PARALLEL_WORK] {
             for n in [1, 2, 7, 64] {

@@ -24,8 +24,8 @@ pub struct Reference {
     /// (b, n, vocab).
     pub logits: Vec<f64>,
     /// How much errors are amplified on the way: the largest condition of any attention row of any layer or, where it is
-    /// more, what the logits move by, relative to the largest of them and over ε, when every number of every intermediate
-    /// result moves by ±ε/2 of its vector's root mean square. A step of f32 arithmetic is off by that or a few times as much,
+    /// more, what the logits move by, relative to the largest of them and over ε, when every number of what passes between
+    /// the parts of a layer moves by ±ε/2 of its vector's root mean square. A step of f32 arithmetic is off by that or a few times as much,
     /// so that, to first order, the errors of a whole model are a few ε times this: through all layers, each of which passes on
     /// what it got times its own amplification. The conditions of rows alone would not do: they take queries and keys as
     /// exact, but a relu leaves of numbers near zero what is nearly all error, and a denominator made of such features

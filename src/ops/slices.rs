@@ -25,7 +25,9 @@ pub(crate) fn with_slices<const N: usize, T>(
 pub(crate) fn with_bf16_pairs<T>(matrix: &Tensor, body: impl FnOnce(&[u32]) -> Result<T>) -> Result<T> {
     let (storage, layout) = matrix.storage_and_layout();
     let words = match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::BF16(data)), Some((start, end))) if cfg!(target_endian = "little") => {
+        (Storage::Cpu(CpuStorage::BF16(data)), Some((start, end)))
+            if cfg!(target_endian = "little") && matrix.dims().last().is_some_and(|width| width % 2 == 0) =>
+        {
             bytemuck::try_cast_slice(data[start..end].reinterpret_cast()).ok()
         }
         _ => None,

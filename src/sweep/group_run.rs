@@ -107,7 +107,7 @@ impl GroupRun<'_, '_> {
                     return Ok(());
                 }
                 self.note_skips(p);
-                if p.units[u].stop != Some(StopReason::Skipped) {
+                if !self.is_unwanted(&p.units[u], p) {
                     self.visit_round(p, u, round)?;
                 }
             }
@@ -122,11 +122,17 @@ impl GroupRun<'_, '_> {
         Ok(())
     }
 
+    /// Whether the user wants to go on without all of a unit.
+    fn is_unwanted(&self, unit: &Unit, p: &Progress) -> bool {
+        unit.cells.iter().all(|i| (self.world.skip)(&p.ids[*i]))
+    }
+
     /// Ends the units that the user wants to go on without; one that is done stays as it is.
     fn note_skips(&self, p: &mut Progress) {
-        for unit in p.units.iter_mut().filter(|u| u.stop.is_none() && !u.cells.is_empty()) {
-            if unit.cells.iter().all(|i| (self.world.skip)(&p.ids[*i])) {
-                unit.stop = Some(StopReason::Skipped);
+        for u in 0..p.units.len() {
+            let unit = &p.units[u];
+            if unit.stop.is_none() && !unit.cells.is_empty() && self.is_unwanted(unit, p) {
+                p.units[u].stop = Some(StopReason::Skipped);
             }
         }
     }
@@ -146,7 +152,7 @@ impl GroupRun<'_, '_> {
         };
         match unit.stop {
             None => true,
-            Some(StopReason::Confidence) => is_needed(),
+            Some(StopReason::Confidence) => !self.is_unwanted(unit, p) && is_needed(),
             Some(_) => false,
         }
     }
@@ -203,7 +209,7 @@ impl GroupRun<'_, '_> {
             Ok(visited) => self.note(p, u, visited, false),
             Err(VisitError::Interrupted) => {
                 self.note_skips(p);
-                if p.units[u].stop != Some(StopReason::Skipped) {
+                if !self.is_unwanted(&p.units[u], p) {
                     p.cut = Some(Cut::Interrupted);
                 }
                 Ok(false)

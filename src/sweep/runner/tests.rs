@@ -319,3 +319,24 @@ fn a_visit_that_is_cut_short_to_go_on_without_its_cell_is_none_and_the_run_goes_
     assert_eq!(outcome, Outcome { cells_ok: 2, cells_not_ok: 1, ..Outcome::default() });
     assert_eq!(ids.len(), records.len());
 }
+
+#[test]
+fn a_twin_that_is_done_may_be_left_out_too() {
+    let plan = plan("[measure]\nrounds=9\n[defaults]\nvariants=['softmax','elu']");
+    let skipped: std::rc::Rc<std::cell::RefCell<Vec<_>>> = std::rc::Rc::default();
+    let of_script = std::rc::Rc::clone(&skipped);
+    // Softmax is sure after six rounds and goes on for ELU's sake, until it is told so in its eighth.
+    let mut executor = ScriptedExecutor::new(move |cell, n| match (cell.variant.name.as_str(), n) {
+        ("softmax", 7) => {
+            of_script.borrow_mut().push(cell.id());
+            Err(VisitError::Interrupted)
+        }
+        ("softmax", _) => Ok(50.0),
+        _ => Ok(restless(n)),
+    });
+    let (records, outcome) = run_without(&plan, &mut executor, &|id| skipped.borrow().contains(id));
+    let of = |v: &str| (of(&records, v).status, of(&records, v).visits.len(), of(&records, v).stop_reason);
+    assert_eq!(of("softmax"), (Status::Ok, 7, Some(StopReason::Confidence)));
+    assert_eq!(of("elu"), (Status::Ok, 9, Some(StopReason::Rounds)));
+    assert_eq!(outcome, Outcome { cells_ok: 2, ..Outcome::default() });
+}
