@@ -14,7 +14,7 @@ mod train;
 mod translate;
 mod whole_model;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use candle_core::Device;
 

@@ -1,6 +1,6 @@
 //! Whole-model workloads: `decode`, tokens at a context depth, and `generate`, a whole generation with milestones.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use candle_core::Result;
 use rand::Rng;
