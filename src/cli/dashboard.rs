@@ -145,12 +145,13 @@ fn show(desk: Desk, choices: Choices, shows: Shows, talk: Talk) -> Answer<Ending
     };
     let theme = Theme::detect(wish, |name| env::var(name).ok());
     let opening = Opening { choices, theme, shows, on_signal: Box::new(stop::wake) };
-    let Left { rows, file, notice, failed, is_busy } = tui::open(Arc::new(desk), opening)?;
+    let Left { rows, files, notice, failed, is_busy } = tui::open(Arc::new(desk), opening)?;
     if !rows.is_empty() {
         say(render_summary(&rows).trim_end());
     }
-    if let Some(file) = file {
-        say(&format!("rows are in {}", file.display()));
+    if !files.is_empty() {
+        let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        say(&format!("rows are in {}", names.join(" and ")));
     }
     if let Some(notice) = notice.filter(|_| stop::asked()) {
         say(&notice);

@@ -31,7 +31,8 @@ pub const HUES: [[Rgb; 2]; 6] = [
     [(240, 228, 66), (122, 112, 0)],
     [(140, 150, 255), (70, 70, 190)],
 ];
-const MARKERS: [char; 9] = ['◆', '▲', '■', '●', '▼', '○', '△', '□', '◇'];
+/// One for each variant that is no hybrid.
+const MARKERS: [char; 11] = ['◆', '▲', '■', '●', '▼', '○', '△', '□', '◇', '▽', '✚'];
 const DASHES: [Dash; 4] = [Dash(1, 0), Dash(5, 2), Dash(2, 2), Dash(8, 3)];
 
 impl Look {
@@ -39,19 +40,15 @@ impl Look {
     /// of it: further ones get other markers and dashes.
     #[must_use]
     pub fn of(variant: &str, nth: usize) -> Self {
-        let known = variants();
         let variant = variant.split([':', ' ']).next().unwrap_or(variant);
         let base = variant.split('+').next_back().unwrap_or(variant);
-        let index = known.iter().position(|v| v.name == base).unwrap_or(known.len());
         let is_hybrid = variant.contains('+');
         // The four that the method is about come first, each with a hue of its own.
-        let place = match base {
-            "softmax" => 0,
-            "elu" => 1,
-            "rfa" => 2,
-            "t2r" => 3,
-            _ => 4 + index,
-        };
+        let first = ["softmax", "elu", "rfa", "t2r"];
+        let known = variants();
+        let others = known.iter().map(|v| v.name.as_str()).filter(|name| !name.contains('+') && !first.contains(name));
+        let mut places = first.into_iter().chain(others);
+        let place = places.position(|name| name == base).unwrap_or(MARKERS.len());
         let shift = 5 * usize::from(is_hybrid) + nth;
         Self {
             hue: place % HUES.len(),
@@ -89,6 +86,9 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a != b), "{a:?}");
         }
+        let plain = variants().into_iter().filter(|v| !v.name.contains('+'));
+        let markers: Vec<char> = plain.map(|v| Look::of(&v.name, 0).marker).collect();
+        assert_eq!(markers.iter().collect::<HashSet<_>>().len(), markers.len(), "{markers:?}");
         assert_ne!(Look::of("t2r", 0), Look::of("t2r", 1));
         assert_ne!(Look::of("t2r", 0), Look::of("window+t2r", 0));
     }

@@ -173,7 +173,7 @@ impl App {
         Some(Effect::Skip(ids))
     }
 
-    /// Measures the selected cell and its softmax twin again, with that many times the rounds.
+    /// Measures the selected cell and its softmax twin again, with that many times the rounds that it has.
     fn rerun(&mut self, times: u32) -> Option<Effect> {
         if self.is_busy() {
             self.notice = Some("a run goes: wait for it, or cancel it with k".to_owned());
@@ -185,7 +185,8 @@ impl App {
         };
         let row: &Row = run.rows.get(at)?;
         let mut choices = self.order.choices.clone();
-        let rounds = (run.plan().settings.rounds * times).to_string();
+        let had = row.round_count.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+        let rounds = run.usual_rounds.max(had).saturating_mul(times).to_string();
         if let Ok(more) = Overrides::read("rounds", &rounds) {
             choices.overrides.clear("rounds");
             choices.overrides = more.over(&choices.overrides);

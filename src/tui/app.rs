@@ -291,19 +291,31 @@ impl App {
     }
 
     fn begin(&mut self, begun: Begun) {
+        let mut run = LiveRun::new(begun, self.now);
+        let id = |run: &LiveRun| run.begun().info.template.run_id.clone();
+        let is_part = !self.order.only.is_empty();
         if let Some(old) = self.run.take() {
-            let rows = old.written();
-            if !rows.is_empty() {
-                let name = format!("run {}", old.begun().info.template.run_id);
+            let name = format!("run {}", id(&old));
+            // A run is told of twice, the second time with what watching it costs.
+            let is_told_again = id(&old) == id(&run);
+            let rows = if is_part || is_told_again { run.follow_up(old) } else { old.written() };
+            if !rows.is_empty() && !is_told_again {
                 self.compare.files.insert(0, Loaded { name, rows, note: String::new() });
             }
         }
-        self.setup.fixed_threads = begun.plan.cells().next().map(|c| c.n_threads);
-        self.run = Some(LiveRun::new(begun, self.now));
+        self.setup.fixed_threads = run.plan().cells().next().map(|c| c.n_threads);
+        self.run = Some(run);
         self.phase = Phase::Running { pausing: false };
-        (self.screen, self.shows_training) = (Screen::Live, false);
-        self.selection = Selection { batch: usize::MAX, linear: self.selection.linear, ..Selection::default() };
+        self.shows_training = false;
+        if !is_part {
+            self.screen = Screen::Live;
+            self.selection = Selection { batch: usize::MAX, linear: self.selection.linear, ..Selection::default() };
+        }
         self.refresh_rows();
+        if let Some(cell) = self.order.only.first() {
+            let row = self.rows().iter().position(|row| row.cell_id == cell.0);
+            self.grid.go_to(row);
+        }
     }
 
     fn events(&mut self, events: &[Event]) {

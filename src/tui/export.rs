@@ -153,9 +153,11 @@ fn escaped(text: &str) -> String {
 fn shape(symbol: &str, column: u16, row: u16) -> Option<String> {
     let c = symbol.chars().next()?;
     let (x, y) = (f64::from(column) * CELL.0, f64::from(row) * CELL.1);
-    let rect = |dx: f64, dy: f64, w: f64, h: f64| {
-        let (x, y, w, h) = (x + dx * CELL.0, y + dy * CELL.1, w * CELL.0, h * CELL.1);
-        format!("<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\"/>")
+    let block = |height: f64, opacity: f64| {
+        let (y, width, height) = (y + (1.0 - height) * CELL.1, CELL.0, height * CELL.1);
+        format!(
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill-opacity=\"{opacity}\"/>"
+        )
     };
     match c {
         '⠁'..='⣿' => {
@@ -168,11 +170,9 @@ fn shape(symbol: &str, column: u16, row: u16) -> Option<String> {
             });
             Some(dots.collect())
         }
-        '▁'..='█' => {
-            let eighths = f64::from(c as u32 - 0x2580) / 8.0;
-            Some(rect(0.0, 1.0 - eighths, 1.0, eighths))
-        }
-        '░' | '▒' => Some(rect(0.0, 0.25, 1.0, if c == '░' { 0.12 } else { 0.4 })),
+        '▁'..='█' => Some(block(f64::from(c as u32 - 0x2580) / 8.0, 1.0)),
+        '░' => Some(block(1.0, 0.2)),
+        '▒' => Some(block(1.0, 0.45)),
         _ => frame(c).map(|arms| {
             // Up, right, down, left from the middle.
             let ends = [(0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5)];

@@ -125,6 +125,13 @@ impl Grid {
         }
     }
 
+    /// Puts the cursor on a row, where that is shown.
+    pub(crate) fn go_to(&mut self, row: Option<usize>) {
+        if let Some(at) = self.order.iter().position(|i| Some(*i) == row) {
+            self.at = at;
+        }
+    }
+
     /// Index of the row under the cursor.
     pub(crate) fn selected(&self) -> Option<usize> {
         self.order.get(self.at).copied()

@@ -174,7 +174,7 @@ table! {
     &[plain('o')], "o", Action::Sort, "sort", "sort by the next column", &[Grid, Compare], true;
     &[plain('O')], "O", Action::Reverse, "reverse", "turn the order around", &[Grid, Compare], false;
     &[plain('/')], "/", Action::Filter, "filter", "show only rows that hold these words", &[Grid], true;
-    &[plain('r')], "r", Action::Rerun, "rerun", "measure the selected cell and its softmax twin once more", &[Grid], true;
+    &[plain('r')], "r", Action::Rerun, "rerun", "measure the selected cell and its softmax twin anew; its rows before are in Compare", &[Grid], true;
     &[plain('m')], "m", Action::MoreRounds, "more rounds", "the same with twice the rounds", &[Grid], false;
     &[plain('s')], "s", Action::Swap, "swap", "the other file is at hand then, which Live and Grid show", &[Compare], true;
     &[plain('x'), key(KeyCode::Delete)], "x", Action::CloseFile, "close file", "close the file that was laid over last", &[Compare], true;

@@ -78,7 +78,8 @@ pub(crate) struct Visiting {
 /// A run from its events.
 pub(crate) struct LiveRun {
     begun: Begun,
-    /// One row per cell of the plan, in its order; those of cells that wait hold their key alone.
+    /// One row per cell of the plan, in its order; those of cells that wait hold their key alone. Behind them, what runs
+    /// before it have of cells that are not measured again.
     pub(crate) rows: Vec<Row>,
     pub(crate) states: Vec<CellState>,
     pub(crate) round: u32,
@@ -101,6 +102,10 @@ pub(crate) struct LiveRun {
     pub(crate) groups_at_start: usize,
     /// The group that the charts have turned to.
     pub(crate) followed: Option<usize>,
+    /// Rounds of a cell in the run of all of them.
+    pub(crate) usual_rounds: u32,
+    /// Files of the runs that rows were kept of.
+    kept_files: Vec<PathBuf>,
     places: HashMap<CellId, usize>,
     /// Index of each group's first cell.
     offsets: Vec<usize>,
@@ -162,12 +167,33 @@ impl LiveRun {
             started,
             groups_at_start: 0,
             followed: None,
+            usual_rounds: plan.settings.rounds,
+            kept_files: Vec::new(),
             places,
             offsets,
             records: Vec::new(),
             unsettled: false,
             begun,
         }
+    }
+
+    /// Takes over what a run before it has of cells that are not in the plan; gives back what it had of those that are.
+    pub(crate) fn follow_up(&mut self, before: Self) -> Vec<Row> {
+        let is_again = |row: &Row| self.places.contains_key(&CellId(row.cell_id.clone()));
+        let (again, kept): (Vec<Row>, Vec<Row>) = before.written().into_iter().partition(is_again);
+        self.states.resize(self.states.len() + kept.len(), CellState::Final);
+        self.rows.extend(kept);
+        self.usual_rounds = before.usual_rounds;
+        self.kept_files = before.kept_files;
+        if before.begun.file != self.begun.file {
+            self.kept_files.extend(before.begun.file);
+        }
+        again
+    }
+
+    /// Where the rows are kept, those measured last at the end.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.kept_files.iter().chain(&self.begun.file).cloned().collect()
     }
 
     /// What it runs.

@@ -62,7 +62,7 @@ pub(crate) struct Left {
     /// Rows of the last run.
     pub(crate) rows: Vec<Row>,
     /// Where they are kept.
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// What was told last.
     pub(crate) notice: Option<String>,
     /// Why the last run broke off or did not begin, if it did.
@@ -414,7 +414,7 @@ impl Session {
         let run = self.app.run.as_ref();
         Left {
             rows: run.map(super::live_run::LiveRun::written).unwrap_or_default(),
-            file: run.and_then(|r| r.begun().file.clone()),
+            files: run.map(super::live_run::LiveRun::files).unwrap_or_default(),
             notice: self.app.notice.clone(),
             failed: self.app.failed.clone(),
             is_busy: self.thread.is_some(),

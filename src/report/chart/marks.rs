@@ -99,11 +99,15 @@ pub(super) fn marker(marker: char, is_hollow: bool) -> Markup {
     let d = match marker {
         '◆' | '◇' => format!("M0 {0}L{1} 0L0 {1}L{0} 0Z", -s * 1.25, s * 1.25),
         '▲' | '△' => format!("M0 {}L{} {}H{}Z", -s * 1.15, s * 1.1, s * 0.85, -s * 1.1),
-        '▼' => format!("M0 {}L{} {}H{}Z", s * 1.15, s * 1.1, -s * 0.85, -s * 1.1),
+        '▼' | '▽' => format!("M0 {}L{} {}H{}Z", s * 1.15, s * 1.1, -s * 0.85, -s * 1.1),
         '■' | '□' => format!("M{0} {0}H{1}V{1}H{0}Z", -s * 0.9, s * 0.9),
+        '✚' => {
+            let (arm, end) = (s * 0.4, s * 1.1);
+            format!("M-{arm} -{end}H{arm}V-{arm}H{end}V{arm}H{arm}V{end}H-{arm}V{arm}H-{end}V-{arm}H-{arm}Z")
+        }
         _ => format!("M{} 0a{s} {s} 0 1 0 {} 0a{s} {s} 0 1 0 {} 0Z", -s, 2.0 * s, -2.0 * s),
     };
-    if is_hollow || "◇△□○".contains(marker) {
+    if is_hollow || "◇△□▽○".contains(marker) {
         html! { path class="hollow" fill="#ffffff" stroke-width="1.6" d=(d) {} }
     } else {
         html! { path stroke="none" d=(d) {} }

@@ -1,6 +1,6 @@
 //! Scripted keys and events: what they make of the state, and what is to be done.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
@@ -10,7 +10,7 @@ use crate::{
     spec::CellId,
     tui::{
         host::Unfinished,
-        scripted::{GRID, begun, finished, opened, outlook, plan, press, press_all, rows, running, viewing},
+        scripted::{GRID, begun, events, finished, opened, outlook, plan, press, press_all, rows, running, viewing},
         view,
     },
 };
@@ -139,15 +139,42 @@ fn skipping_names_the_cell_in_hand_or_the_selected_one() {
 fn a_cell_is_measured_again_alone_with_more_rounds() {
     let mut app = finished(false);
     app.screen = Screen::Grid;
+    app.grid.go_to(Some(4));
     let effect = press_all(&mut app, "m");
     let Some(Effect::Start(order)) = effect else { panic!("{effect:?}") };
     assert_eq!(order.only.len(), 1);
     assert_eq!(order.choices.overrides.text("rounds").as_deref(), Some("14"));
-    // The rows at hand are laid beside the new run's.
-    let plan = plan(GRID);
-    app.update(Message::Begun(Box::new(begun(&plan))));
-    assert_eq!(app.compare.files.len(), 1);
-    assert_eq!(app.compare.files[0].rows.len(), 24);
+
+    // Its rows come from a run of its own; those of all other cells stay.
+    let mut of_part = begun(&Arc::new(plan(&GRID.replace("rounds = 7", "rounds = 14")).only(&order.only)));
+    of_part.info.template.run_id = "20260131T130000Z-00000000-0000".to_owned();
+    of_part.file = Some("part.csv".into());
+    // It is told of twice.
+    app.update(Message::Begun(Box::new(of_part.clone())));
+    app.update(Message::Begun(Box::new(of_part.clone())));
+    assert_eq!((app.screen, app.rows().len(), app.rows_to_write().len()), (Screen::Grid, 24, 22));
+    let selected = app.grid.selected().map(|at| app.rows()[at].cell_id.clone());
+    assert_eq!(selected.as_deref(), Some(order.only[0].0.as_str()));
+    app.update(Message::Events(events(&of_part.plan, false, |_| 0.0)));
+    app.update(Message::Ended(Ok(Ended::default())));
+    let (mut again, mut before) = (app.rows_to_write(), rows());
+    assert_eq!(again.iter().filter(|row| row.run_id == of_part.info.template.run_id).count(), 2);
+    let by_cell = |rows: &mut Vec<Row>| rows.sort_by(|a, b| a.cell_id.cmp(&b.cell_id));
+    (by_cell(&mut again), by_cell(&mut before));
+    assert!(again.iter().map(|row| &row.cell_id).eq(before.iter().map(|row| &row.cell_id)));
+    // The two as they were before are laid beside them.
+    assert_eq!(app.compare.files.iter().map(|file| file.rows.len()).collect::<Vec<_>>(), [2]);
+    assert_eq!(app.run.as_ref().map(LiveRun::files), Some(vec!["part.csv".into()]));
+    // Twice what a cell has, at least what all have: not twice what it was to have this time.
+    let rounds = |app: &mut App| match press_all(app, "m") {
+        Some(Effect::Start(order)) => order.choices.overrides.text("rounds"),
+        other => panic!("{other:?}"),
+    };
+    let had = app.grid.selected().and_then(|at| app.rows()[at].round_count).expect("rounds");
+    assert_eq!(rounds(&mut app), Some((2 * had.max(7)).to_string()));
+    app.update(Message::Ended(Err("no device".to_owned())));
+    app.grid.go_to(Some(5));
+    assert_eq!(rounds(&mut app).as_deref(), Some("14"));
 }
 
 #[test]
