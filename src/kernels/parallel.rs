@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -103,10 +103,28 @@ const HOMES: usize = 16;
 /// Takes from a range are at least so many, so that a thread that is late leaves something to the others.
 const TAKES: usize = 8;
 
-/// How far a range is handed out; alone on its line of the cache, so that threads at home do not disturb each other.
+/// How far a range is handed out, from both of its ends; alone on its line of the cache, so that threads at home do not
+/// disturb each other.
+///
+/// Those at home take from the front, helpers from the back. What is taken from a late thread is then the same, or nearly so,
+/// from one loop to the next, and stays in its helper's cache. Helpers that took what comes next would take another part each
+/// time, and its numbers would go from cache to cache: three times as slow, and so for good, once a thread had been late.
 #[derive(Default)]
 #[repr(align(64))]
-struct Cursor(AtomicUsize);
+struct Cursor(AtomicU64);
+
+/// One taken from the back, in the upper half of a cursor; one from the front is 1.
+const FROM_BACK: u64 = 1 << 32;
+
+impl Cursor {
+    /// Which of the range's takes is next, if any is left.
+    fn next(&self, takes: usize, at_home: bool) -> Option<usize> {
+        let before = self.0.fetch_add(if at_home { 1 } else { FROM_BACK }, Ordering::Relaxed);
+        let (front, back) = ((before % FROM_BACK) as usize, (before / FROM_BACK) as usize);
+        let is_left = front + back < takes;
+        is_left.then(|| if at_home { front } else { takes - 1 - back })
+    }
+}
 
 thread_local! {
     /// Whether this thread is within a loop, whose own loops it then runs alone: the pool is taken.
@@ -135,11 +153,8 @@ fn on_pool(n: usize, work: usize, run: impl Fn(Range<usize>) + Sync) {
             for away in 0..homes {
                 let home = (thread * homes / threads + away) % homes;
                 let (first, end) = (home * n / homes, (home + 1) * n / homes);
-                loop {
-                    let start = first + cursors[home].0.fetch_add(take, Ordering::Relaxed);
-                    if start >= end {
-                        break;
-                    }
+                while let Some(at) = cursors[home].next((end - first).div_ceil(take), away == 0) {
+                    let start = first + at * take;
                     run(start..end.min(start + take));
                 }
             }
@@ -305,6 +320,21 @@ mod tests {
             for_each_part(8, MIN_PARALLEL_WORK, [a], |j, [a]| a[0] += (8 * i + j) as f32);
         });
         assert!(a.iter().enumerate().all(|(i, x)| *x == i as f32));
+    }
+
+    #[test]
+    fn a_range_is_handed_out_from_both_ends_until_they_meet() {
+        for takes in [0, 1, 5] {
+            for at_home in [[true, true, false], [false, true, true], [false, false, false], [true, true, true]] {
+                let cursor = Cursor::default();
+                let mut all: Vec<usize> = at_home.iter().cycle().map_while(|home| cursor.next(takes, *home)).collect();
+                assert_eq!(at_home.map(|home| cursor.next(takes, home)), [None; 3]);
+                all.sort_unstable();
+                assert!(all.into_iter().eq(0..takes), "{takes} {at_home:?}");
+            }
+        }
+        let cursor = Cursor::default();
+        assert_eq!([true, false, true, false].map(|home| cursor.next(5, home)), [Some(0), Some(4), Some(1), Some(3)]);
     }
 
     #[test]

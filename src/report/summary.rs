@@ -9,6 +9,7 @@ pub use trends::per_token;
 
 use std::collections::BTreeMap;
 
+use super::text::plural;
 use crate::store::Row;
 
 /// Rows that are compared with each other: they differ in variant, implementation, feature size and length alone.
@@ -73,7 +74,8 @@ pub fn shape_title(r: &Row) -> String {
         _ => parts.push(format!("{} heads of {}", r.n_heads, r.head_dim)),
     }
     parts.extend((!r.cache.is_empty()).then(|| r.cache.clone()));
-    parts.push(format!("{} on {}, {} threads", r.dtype, r.device_kind, r.n_threads));
+    let threads = plural(usize::try_from(r.n_threads).unwrap_or(usize::MAX), "thread");
+    parts.push(format!("{} on {}, {threads}", r.dtype, r.device_kind));
     parts.join(" · ")
 }
 

@@ -164,12 +164,14 @@ pub fn parse_quality(path: &str, bytes: &[u8]) -> Result<QualityTable, ReadError
             Ok(None)
         };
         let details = detail_columns.iter().filter_map(|c| Some((*c, reading.text(line, c)?)));
-        let named = details.filter(|(_, text)| !text.is_empty()).map(|(column, text)| match column {
-            "feature_dim" => format!("m={text}"),
-            "cross_variant" => format!("{text} across"),
-            "layers" => format!("layers {text}"),
-            _ => text.to_owned(),
-        });
+        let named = details.filter(|(column, text)| !text.is_empty() && (*column, *text) != ("layers", "all")).map(
+            |(column, text)| match column {
+                "feature_dim" => format!("m={text}"),
+                "cross_variant" => format!("{text} across"),
+                "layers" => format!("layers {text}"),
+                _ => text.to_owned(),
+            },
+        );
         Ok(QualityRow {
             variant: reading.text(line, "variant").unwrap_or_default().to_owned(),
             detail: named.collect::<Vec<_>>().join(" "),
@@ -300,6 +302,10 @@ mod tests {
         let rows = parse_quality("q.csv", text.as_bytes()).expect("qualities").rows;
         let names: Vec<String> = rows.iter().map(|r| format!("{} {}", r.variant, r.detail)).collect();
         assert_eq!(names, ["softmax pretrained", "softmax pretrained", "t2r:32 finetuned"]);
+        let some = format!("{text}c,t2r:32,75%,finetuned,0,20.9,64,950\n");
+        let rows = parse_quality("q.csv", some.as_bytes()).expect("qualities").rows;
+        // That all are swapped goes without saying.
+        assert_eq!((rows[2].detail.as_str(), rows[3].detail.as_str()), ("finetuned", "layers 75% finetuned"));
         assert_eq!(rows.iter().map(|r| r.seq_len).collect::<Vec<_>>(), [Some(64.0), Some(512.0), Some(64.0)]);
     }
 

@@ -6,6 +6,7 @@ use super::{
     super::{
         Listing,
         numbers::{three, time},
+        text::plural,
     },
     wording::{Names, across, detail, verdict},
 };
@@ -140,7 +141,9 @@ fn title(key: &CellKey) -> String {
     }
     let cache = key.get("cache");
     parts.extend((!cache.is_empty()).then(|| cache.to_owned()));
-    parts.push(format!("{} on {}, {} threads", key.get("dtype"), key.get("device_kind"), key.get("n_threads")));
+    let threads = key.get("n_threads");
+    let threads = threads.parse().map_or_else(|_| format!("{threads} threads"), |n| plural(n, "thread"));
+    parts.push(format!("{} on {}, {threads}", key.get("dtype"), key.get("device_kind")));
     parts.join(" · ")
 }
 
