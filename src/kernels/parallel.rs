@@ -107,8 +107,8 @@ const TAKES: usize = 8;
 /// disturb each other.
 ///
 /// Those at home take from the front, helpers from the back. What is taken from a late thread is then the same, or nearly so,
-/// from one loop to the next, and stays in its helper's cache. Helpers that took what comes next would take another part each
-/// time, and its numbers would go from cache to cache: three times as slow, and so for good, once a thread had been late.
+/// from one loop to the next, and stays in its helper's cache; a helper that took what comes next would take another part each
+/// time, and its numbers would go from cache to cache.
 #[derive(Default)]
 #[repr(align(64))]
 struct Cursor(AtomicU64);
