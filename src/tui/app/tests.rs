@@ -159,8 +159,9 @@ fn a_cell_is_measured_again_alone_with_more_rounds() {
     app.update(Message::Ended(Ok(Ended::default())));
     let (mut again, mut before) = (app.rows_to_write(), rows());
     assert_eq!(again.iter().filter(|row| row.run_id == of_part.info.template.run_id).count(), 2);
-    let by_cell = |rows: &mut Vec<Row>| rows.sort_by(|a, b| a.cell_id.cmp(&b.cell_id));
-    (by_cell(&mut again), by_cell(&mut before));
+    let by_cell = |rows: &mut [Row]| rows.sort_by(|a, b| a.cell_id.cmp(&b.cell_id));
+    by_cell(&mut again);
+    by_cell(&mut before);
     assert!(again.iter().map(|row| &row.cell_id).eq(before.iter().map(|row| &row.cell_id)));
     // The two as they were before are laid beside them.
     assert_eq!(app.compare.files.iter().map(|file| file.rows.len()).collect::<Vec<_>>(), [2]);
