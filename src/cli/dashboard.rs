@@ -325,7 +325,7 @@ fn told(failure: &Failure) -> String {
     match failure {
         Failure::Usage(text) => text.clone(),
         Failure::Refused(error) => error.to_string(),
-        Failure::CouldNotRun(error) => format!("{error:#}"),
+        Failure::CouldNotRun(error) => super::without_backtrace(&format!("{error:#}")).to_owned(),
         Failure::Told(code) => format!("ended with code {code}"),
     }
 }

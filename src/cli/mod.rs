@@ -118,10 +118,10 @@ pub fn quiet_panics() {
 
 /// Tells an error and its causes on stderr.
 pub fn complain(error: &anyhow::Error) {
-    let mut text = format!("error: {error}");
-    let mut last = error.to_string();
+    let mut last = without_backtrace(&error.to_string()).to_owned();
+    let mut text = format!("error: {last}");
     for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
+        let cause = without_backtrace(&cause.to_string()).to_owned();
         // Transparent wrappers, and messages that quote their cause, would say it twice.
         if !last.contains(&cause) {
             text.push_str(&format!("\n  because: {cause}"));
@@ -129,6 +129,12 @@ pub fn complain(error: &anyhow::Error) {
         last = cause;
     }
     say(&text);
+}
+
+/// What an error says. Where `RUST_BACKTRACE` is set, those of the tensor library have a backtrace in their text.
+fn without_backtrace(text: &str) -> &str {
+    let said = text.split_once("\n   0: ").map_or(text, |(said, _)| said);
+    said.trim_end()
 }
 
 /// Writes a line to stderr. Where stderr is gone there is nobody to tell.

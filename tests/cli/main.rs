@@ -26,7 +26,10 @@ fn t2r(dir: &Path, args: &[&str]) -> Assert {
         command.env_remove(name);
     }
     command.current_dir(dir).env("HOME", dir.join("home")).env_remove("XDG_STATE_HOME").env_remove("XDG_CONFIG_HOME");
-    command.env("NO_COLOR", "1").args(args).assert()
+    let assert = command.env("NO_COLOR", "1").env("RUST_BACKTRACE", "1").args(args).assert();
+    // Errors are for people, whatever a shell is set to.
+    assert!(!stderr(&assert).contains("   0: "), "{args:?}: {}", stderr(&assert));
+    assert
 }
 
 /// The smallest run that measures: two variants, one length, two short rounds.

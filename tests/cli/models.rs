@@ -201,7 +201,10 @@ fn mistakes_with_checkpoints_are_said() {
     fs::write(dir.path().join("text"), "Some text.").unwrap();
     fs::write(dir.path().join("short"), "a").unwrap();
     fs::write(dir.path().join("bytes"), [b'a', 0xff]).unwrap();
-    let cases: [(&[&str], i32, &str); 14] = [
+    let gguf = fs::read(fixture("gguf/tiny.gguf")).unwrap();
+    fs::write(dir.path().join("cut.gguf"), &gguf[..gguf.len() - 1000]).unwrap();
+    let cases: [(&[&str], i32, &str); 15] = [
+        (&["eval", "cut.gguf", "--text", "text"], 1, "cut.gguf: tensor '"),
         (&["eval", "nowhere", "--text", "text"], 1, "nowhere"),
         (&["eval", &llama, "--text", "missing"], 1, "missing"),
         (&["eval", &llama, "--text", "short"], 1, "too few"),
