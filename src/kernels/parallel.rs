@@ -136,6 +136,9 @@ thread_local! {
 /// A thread begins with the same part every time, and helps others when it is through: what a loop goes over again and again,
 /// states and weights above all, stays in the cache of one core.
 fn on_pool(n: usize, work: usize, run: impl Fn(Range<usize>) + Sync) {
+    if n == 0 {
+        return;
+    }
     let pool = barrier_pool();
     let threads = pool.n_workers() + 1;
     if n == 1 || threads == 1 || work < MIN_PARALLEL_WORK || WITHIN.get() {

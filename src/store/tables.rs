@@ -303,9 +303,9 @@ mod tests {
         let names: Vec<String> = rows.iter().map(|r| format!("{} {}", r.variant, r.detail)).collect();
         assert_eq!(names, ["softmax pretrained", "softmax pretrained", "t2r:32 finetuned"]);
         let some = format!("{text}c,t2r:32,75%,finetuned,0,20.9,64,950\n");
-        let rows = parse_quality("q.csv", some.as_bytes()).expect("qualities").rows;
+        let some = parse_quality("q.csv", some.as_bytes()).expect("qualities").rows;
         // That all are swapped goes without saying.
-        assert_eq!((rows[2].detail.as_str(), rows[3].detail.as_str()), ("finetuned", "layers 75% finetuned"));
+        assert_eq!((some[2].detail.as_str(), some[3].detail.as_str()), ("finetuned", "layers 75% finetuned"));
         assert_eq!(rows.iter().map(|r| r.seq_len).collect::<Vec<_>>(), [Some(64.0), Some(512.0), Some(64.0)]);
     }
 
