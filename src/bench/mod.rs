@@ -25,7 +25,7 @@ use crate::{
     attention::{Heads, Resolved},
     checkpoint::Checkpoint,
     measure::{Clock, Ended, MonotonicClock, Sampled},
-    spec::{Cell, Workload},
+    spec::{Cell, Workload, without_backtrace},
     stats,
     sweep::{CheckReport, Executor, Measured, MemoryReading, Prediction, VisitError, VisitRequest},
 };
@@ -148,7 +148,7 @@ fn measured(sampled: Sampled, memory: MemoryReading) -> Measured {
 }
 
 fn failed(e: &candle_core::Error) -> VisitError {
-    let text = e.to_string();
+    let text = without_backtrace(&e.to_string()).to_owned();
     match text.to_lowercase().contains("out of memory") {
         true => VisitError::OutOfMemory(text),
         false => VisitError::Failed(text),

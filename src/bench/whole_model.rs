@@ -157,7 +157,8 @@ pub(super) struct Generation {
     pub(super) reached: Vec<f64>,
 }
 
-/// `n` greedy tokens of every sequence after `ids`, or fewer if it is over before. What lies between two of them, a look or a rest, is part of no time.
+/// `n` greedy tokens of every sequence after `ids`, or fewer if it is over before. What lies between two of them, a look or a rest,
+/// is part of no time.
 pub(super) fn generation(
     session: &mut Session<'_>,
     mut ids: Vec<u32>,

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     attention::Heads,
     model::{Conventions, Setup},
-    spec::{Activation, ModelShape, Norm, Positions},
+    spec::{Activation, ModelShape, Norm, Positions, without_backtrace},
 };
 
 /// An opened file.
@@ -36,8 +36,9 @@ impl Gguf {
     pub(super) fn open(file: &Path) -> Result<Self> {
         let mut reader = BufReader::new(File::open(file).map_err(|e| CheckpointError::unreadable(file, e))?);
         let damaged = |message: String| CheckpointError::invalid(file, format!("no GGUF file, or damaged: {message}"));
-        let content =
-            unpanicked(|| Content::read(&mut reader)).map_err(damaged)?.map_err(|e| damaged(first_line(&e)))?;
+        let content = unpanicked(|| Content::read(&mut reader))
+            .map_err(damaged)?
+            .map_err(|e| damaged(without_backtrace(&e.to_string()).to_owned()))?;
         Ok(Self { file: file.to_owned(), content })
     }
 
@@ -51,7 +52,7 @@ impl Gguf {
         let mut reader = File::open(&self.file).map_err(|e| CheckpointError::unreadable(&self.file, e))?;
         let damaged = |message: String| CheckpointError::invalid(&self.file, format!("tensor '{name}': {message}"));
         let values = unpanicked(|| self.content.tensor(&mut reader, name, &Device::Cpu)?.dequantize(&Device::Cpu));
-        values.map_err(damaged)?.map_err(|e| damaged(first_line(&e)))
+        values.map_err(damaged)?.map_err(|e| damaged(without_backtrace(&e.to_string()).to_owned()))
     }
 
     fn value(&self, key: &str) -> Option<&Value> {
@@ -198,9 +199,4 @@ pub(super) fn place(parameter: &str, heads: Heads) -> Option<Place> {
         _ => return None,
     };
     Some(Place { paired_heads, ..Place::of(format!("blk.{layer}.{name}.{kind}")) })
-}
-
-/// An error of the tensor library without its backtrace.
-pub(super) fn first_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

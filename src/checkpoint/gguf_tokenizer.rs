@@ -16,9 +16,10 @@ use tokenizers::{
 
 use super::{
     error::{CheckpointError, Result, unpanicked},
-    gguf::{Gguf, first_line},
+    gguf::Gguf,
     tokenizer::Tokenizer,
 };
+use crate::spec::without_backtrace;
 
 /// Words, numbers of up to three digits, and punctuation (Llama 3).
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -62,8 +63,9 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer> {
         return Err(CheckpointError::unsupported(file, found, "gpt-2, smollm, llama-bpe or qwen2"));
     };
     refuse_doubles(gguf)?;
-    let mut library =
-        unpanicked(|| Library::from_gguf(&gguf.content)).map_err(wrong)?.map_err(|e| wrong(first_line(&e)))?;
+    let mut library = unpanicked(|| Library::from_gguf(&gguf.content))
+        .map_err(wrong)?
+        .map_err(|e| wrong(without_backtrace(&e.to_string()).to_owned()))?;
     let split = |pattern: &str| -> Result<PreTokenizerWrapper> {
         let pattern = SplitPattern::Regex(pattern.to_owned());
         let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|e| wrong(e.to_string()))?;

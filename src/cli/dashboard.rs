@@ -25,7 +25,7 @@ use crate::{
     bench::{Bench, devices, memory_in_use, open as open_device},
     measure::{Build, MeasuredLimits, ObserverCost},
     report::render_summary,
-    spec::CellId,
+    spec::{CellId, without_backtrace},
     sweep::{AssumedRates, Event, Executor, Outcome, Plan, Prediction, Sink, profile},
     tui::{
         self, Begun, Choices, ColourWish, Ended, Facts, Host, Left, Opening, Order, Outlook, Relay, Shows, Theme,
@@ -325,7 +325,7 @@ fn told(failure: &Failure) -> String {
     match failure {
         Failure::Usage(text) => text.clone(),
         Failure::Refused(error) => error.to_string(),
-        Failure::CouldNotRun(error) => super::without_backtrace(&format!("{error:#}")).to_owned(),
+        Failure::CouldNotRun(error) => without_backtrace(&format!("{error:#}")).to_owned(),
         Failure::Told(code) => format!("ended with code {code}"),
     }
 }

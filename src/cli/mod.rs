@@ -32,6 +32,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use args::{Command, Line, RunArgs, Talk};
 
+use crate::spec::without_backtrace;
+
 /// How a command that could run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -129,12 +131,6 @@ pub fn complain(error: &anyhow::Error) {
         last = cause;
     }
     say(&text);
-}
-
-/// What an error says. Where `RUST_BACKTRACE` is set, those of the tensor library have a backtrace in their text.
-fn without_backtrace(text: &str) -> &str {
-    let said = text.split_once("\n   0: ").map_or(text, |(said, _)| said);
-    said.trim_end()
 }
 
 /// Writes a line to stderr. Where stderr is gone there is nobody to tell.

@@ -58,15 +58,23 @@ pub(super) fn dots<S: Vectors, K: Kept, const A: usize, const B: usize>(
 /// Pairs of one row that [`one`] has in flight.
 const CHAINS: usize = 2;
 
-/// `x · w` of two rows, in the order in which memory is read fastest.
+/// How far before it is read [`one`] asks for a word, 2 KiB: as many lines as a core waits for at once, and no more, since
+/// those that go beyond what is in the nearest cache displace it.
+const AHEAD: usize = 512;
+
+/// `x · w` of two rows, in the order in which memory is read fastest. What is behind `w` in memory is asked for on the way.
 #[inline(always)]
 pub(super) fn one<S: Vectors, K: Kept>(simd: S, x: &[f32], w: &[K]) -> f32 {
     let (rows, columns) = (f32::pairs::<S>(x), K::pairs::<S>(w));
     let ((x_blocks, x_more), (w_blocks, w_more)) = (rows.as_chunks::<CHAINS>(), columns.as_chunks::<CHAINS>());
     let mut sums = [[simd.splat_f32s(0.0); 2]; CHAINS];
-    for (x, w) in x_blocks.iter().zip(w_blocks) {
+    let words = CHAINS * 2 * S::F32_LANES / K::NUMBERS;
+    for (i, (x, w_block)) in x_blocks.iter().zip(w_blocks).enumerate() {
+        for at in (0..words).step_by(LINE) {
+            prefetch(w, AHEAD + i * words + at);
+        }
         for c in 0..CHAINS {
-            let [first, second] = K::open(simd, w[c]);
+            let [first, second] = K::open(simd, w_block[c]);
             sums[c][0] = simd.mul_add_e_f32s(x[c][0], first, sums[c][0]);
             sums[c][1] = simd.mul_add_e_f32s(x[c][1], second, sums[c][1]);
         }
