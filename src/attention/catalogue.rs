@@ -2,7 +2,7 @@
 
 use super::{
     Heads,
-    feature_map::{self, MapEntry, Values},
+    feature_map::{self, DENOMINATOR, MapEntry, Values},
 };
 use crate::spec::{DType, VariantSpec, nearest};
 
@@ -61,7 +61,8 @@ pub fn variants() -> Vec<VariantInfo> {
     all.extend(feature_map::REGISTRY.iter().map(|entry| info(entry.name, entry.summary, listed(entry.params))));
     all.extend(feature_map::REGISTRY.iter().filter(|entry| !entry.gated).map(|entry| {
         let summary = format!("hybrid: softmax over the last w tokens, {} over all before them", entry.name);
-        let of_map = listed(entry.params).into_iter().filter(|(key, _)| *key != MERGED);
+        // The window's share of a hybrid's denominator is positive already.
+        let of_map = listed(entry.params).into_iter().filter(|(key, _)| ![MERGED, DENOMINATOR].contains(key));
         info(&format!("{HYBRID}{}", entry.name), &summary, [window.clone()].into_iter().chain(of_map).collect())
     }));
     all.push(info("window", "control: softmax over the last w tokens", vec![window]));

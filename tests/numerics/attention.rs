@@ -257,6 +257,42 @@ fn a_gate_by_hand() {
 }
 
 #[test]
+fn denominators_of_random_features_by_hand() {
+    // D = 1 and d = 1: the similarity is cos(σ w (q̂ − k̂)), x̂ = ±1/1.001, and 1 where q = k.
+    let heads = Heads { n_heads: 1, n_kv_heads: 1, head_dim: 1 };
+    let over = |spec: &str, q: f32, n: usize, gate: f32| {
+        let layer = layer(&spec.parse().unwrap(), heads, 2);
+        let mut x = layer.random(1, n, n, 1.0, 1);
+        (x.q, x.k, x.v, x.gate) = (vec![q; n], vec![1.0; n], vec![3.0; n], vec![gate; n]);
+        let parameters = layer.attention.parameters();
+        let product: f64 = parameters.iter().map(|(_, tensor)| f64::from(flat(tensor)[0])).product();
+        let got = [layer.forward(&x, &Mask::Causal), layer.folded(&x)].map(|out| f64::from(out[n - 1]));
+        (got, (2.0 / 1.001 * product).cos())
+    };
+    // The value is 3 everywhere: 3 Σ sim over the denominator.
+    for (spec, q, n, gate, factor) in [
+        // Signed, any sum beyond 0.001 is divided by itself.
+        ("rfa", 1.0, 2, 0.0, 1.0),
+        ("rfa", -1.0, 2, 0.0, 1.0),
+        // Positive, it is 100 at least: a similarity keeps its sign.
+        ("rfa:denominator=positive", 1.0, 2, 0.0, 0.02),
+        ("rfa:denominator=positive", 1.0, 99, 0.0, 0.99),
+        ("rfa:denominator=positive", 1.0, 150, 0.0, 1.0),
+        ("rfa:denominator=positive", -1.0, 2, 0.0, 0.02),
+        // With a gate it is 0.1: 1 − g of one token is 0.05, and of two with half the past 0.75.
+        ("rfa-gate:denominator=positive", 1.0, 1, 19f32.ln(), 0.5),
+        ("rfa-gate:denominator=positive", 1.0, 2, 0.0, 1.0),
+        ("rfa-gate:denominator=positive", -1.0, 1, 19f32.ln(), 0.5),
+    ] {
+        let (got, similarity) = over(spec, q, n, gate);
+        assert!(similarity.abs() > 0.1, "{spec}: the draw shows no sign: {similarity}");
+        let similarity = if q > 0.0 || !spec.contains("positive") { 1.0 } else { similarity };
+        let want = 3.0 * factor * similarity;
+        assert!(got.iter().all(|got| (got - want).abs() < 1e-4), "{spec} q {q} n {n}: {got:?} against {want}");
+    }
+}
+
+#[test]
 fn a_taylor_similarity_is_the_second_order_exponential() {
     // 1 + s + s²/2 of s = (P_q q)·(P_k k)/√p, against φ(q)·φ(k).
     use t2r::attention::feature_map::{At, MapShape, Side, find};

@@ -9,6 +9,8 @@ use crate::{
     spec::VariantSpec,
 };
 
+pub(crate) use rfa::DENOMINATOR;
+
 mod draws;
 
 /// Declares the modules and lists their `ENTRY`s.

@@ -1,7 +1,8 @@
 //! φ(x) = √(1/D)·[sin(w_i·x̂), cos(w_i·x̂)], x̂ = x/(‖x‖₂ + 1e-3), w_i = σ ⊙ ε_i, ε_i ~ N(0, I) (Peng et al. 2021, §3.1).
 //!
 //! σ is learned per head and dimension and starts at 1; the draws ε are fixed by the seed. Queries and keys are
-//! normalised, so the norms of the random-feature estimate cancel. The similarity can be negative.
+//! normalised, so the norms of the random-feature estimate cancel. The similarity can be negative, and so can the
+//! denominator, a sum of it: `denominator` says what is then divided by.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -12,34 +13,60 @@ use super::{
 use crate::{
     kernels::{Kernels, linear::Normalizer},
     ops,
-    params::Init,
+    params::{Init, Params},
+    spec::VariantSpec,
 };
 
 /// Added to the norm, so that the zero vector stays zero.
 const NORM_EPSILON: f64 = 1e-3;
 
-/// The denominator keeps its sign and stays this far from zero.
-const NORMALIZER: Normalizer = Normalizer::SignedClamp(1e-3);
+/// `denominator=signed`: it keeps its sign and stays this far from zero.
+const SIGNED: f64 = 1e-3;
+
+/// `denominator=positive` is max(den, this / D): φ is scaled by 0.1 in the authors' code, not by √(1/D), and its denominator
+/// held at 1 from below, which is den ≥ 1/(0.1² D).
+const POSITIVE_TIMES_DRAWS: f64 = 100.0;
+
+/// Name of the parameter that says what becomes of a denominator that is small or negative.
+pub(crate) const DENOMINATOR: &str = "denominator";
 
 pub(super) const ENTRY: MapEntry = MapEntry {
     name: "rfa",
     summary: "linear attention with random Fourier features, sin and cos of m/2 random projections",
-    params: &[("orthogonal", Values::OneOf(&["false", "true"]))],
+    params: &[
+        ("orthogonal", Values::OneOf(&["false", "true"])),
+        (DENOMINATOR, Values::OneOf(&["signed", "positive"])),
+    ],
     feature_dim: |spec, _, asked| even(&spec.name, asked.unwrap_or(DEFAULT_FEATURE_DIM)),
     build: |spec, shape, params, prefix| {
-        let MapShape { n_kv_heads, head_dim, feature_dim } = shape;
-        let sigma = params.get(&format!("{prefix}.sigma"), (n_kv_heads, head_dim), Init::Constant(1.0))?;
-        let (name, n) = (format!("{prefix}.draws"), feature_dim / 2);
-        let draws = match spec.param("orthogonal") {
-            Some("true") => orthogonal(shape, n, params, &name)?,
-            _ => params.fixed(&name, (n_kv_heads, n, head_dim), Init::Normal(1.0))?,
-        };
-        Ok(Box::new(Rfa { shape, sigma, draws }))
+        build(spec, shape, params, prefix, POSITIVE_TIMES_DRAWS / (shape.feature_dim / 2) as f64)
     },
     fused: true,
     flops: |m, d| m * d + m,
     ..MapEntry::PLAIN
 };
+
+/// The map, whose denominators are held at `positive` from below where the variant asks for positive ones.
+pub(super) fn build(
+    spec: &VariantSpec,
+    shape: MapShape,
+    params: &mut Params,
+    prefix: &str,
+    positive: f64,
+) -> Result<Box<dyn FeatureMap>> {
+    let MapShape { n_kv_heads, head_dim, feature_dim } = shape;
+    let sigma = params.get(&format!("{prefix}.sigma"), (n_kv_heads, head_dim), Init::Constant(1.0))?;
+    let (name, n) = (format!("{prefix}.draws"), feature_dim / 2);
+    let draws = match spec.param("orthogonal") {
+        Some("true") => orthogonal(shape, n, params, &name)?,
+        _ => params.fixed(&name, (n_kv_heads, n, head_dim), Init::Normal(1.0))?,
+    };
+    let normalizer = match spec.param(DENOMINATOR) {
+        Some("positive") => Normalizer::ClampMin(positive),
+        _ => Normalizer::SignedClamp(SIGNED),
+    };
+    Ok(Box::new(Rfa { shape, sigma, draws, normalizer }))
+}
 
 struct Rfa {
     shape: MapShape,
@@ -47,6 +74,7 @@ struct Rfa {
     sigma: Tensor,
     /// (h_kv, D, d)
     draws: Tensor,
+    normalizer: Normalizer,
 }
 
 impl Rfa {
@@ -97,7 +125,7 @@ impl FeatureMap for Rfa {
     }
 
     fn normalizer(&self) -> Normalizer {
-        NORMALIZER
+        self.normalizer
     }
 }
 

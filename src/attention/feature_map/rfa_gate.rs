@@ -3,9 +3,13 @@
 
 use super::{MapEntry, rfa};
 
+/// `denominator=positive` is max(den, this): den is a decaying mean of similarities, each 1 at most, whatever the length.
+const POSITIVE: f64 = 0.1;
+
 pub(super) const ENTRY: MapEntry = MapEntry {
     name: "rfa-gate",
     summary: "random Fourier features with a learned gate that lets the past decay, causal only",
+    build: |spec, shape, params, prefix| rfa::build(spec, shape, params, prefix, POSITIVE),
     gated: true,
     ..rfa::ENTRY
 };
