@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
 use super::{
     activation, gradient,
-    linear::sum_of_rows,
+    linear::{product_of_rows, sum_of_rows},
     made, norm, numbers,
     operands::{Shelf, carried},
     room, with_slices,
@@ -15,7 +15,7 @@ use super::{
 use crate::kernels::{
     Simd,
     activation::Activation,
-    gemm::{Matrix, multiply, product, product_onto},
+    gemm::{Matrix, multiply, product},
 };
 
 /// Weight (out, in) and bias (out) of a projection.
@@ -87,17 +87,15 @@ struct Part {
 
 impl Part {
     /// `x Wᵀ + b` of rows.
-    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&self, simd: Simd, x: &[f32]) -> Result<Vec<f32>> {
         let n_in = self.weight.dim(1)?;
-        self.lend(|weight, bias| product(Matrix::new(x, n_in), Matrix::new(weight, n_in).transposed(), bias))
+        self.lend(|weight, bias| product_of_rows(simd, &[], x, weight, bias, n_in))
     }
 
     /// The same onto what is there.
-    fn onto(&self, there: &[f32], x: &[f32]) -> Result<Vec<f32>> {
+    fn onto(&self, simd: Simd, there: &[f32], x: &[f32]) -> Result<Vec<f32>> {
         let n_in = self.weight.dim(1)?;
-        self.lend(|weight, bias| {
-            product_onto(Matrix::new(x, n_in), Matrix::new(weight, n_in).transposed(), bias, there)
-        })
+        self.lend(|weight, bias| product_of_rows(simd, there, x, weight, bias, n_in))
     }
 
     fn lend<T>(&self, body: impl FnOnce(&[f32], &[f32]) -> T) -> Result<T> {
@@ -164,13 +162,13 @@ impl Sublayer {
         let (simd, epsilon) = (self.simd, self.epsilon);
         let layer_norm = self.norm.bias.is_some();
         let y = self.norm.lend(|gain, bias| norm::forward(simd, x, gain, layer_norm.then_some(bias), epsilon))?;
-        let up = self.up.forward(&y)?;
-        let gate = self.gate.as_ref().map(|gate| gate.forward(&y)).transpose()?;
+        let up = self.up.forward(simd, &y)?;
+        let gate = self.gate.as_ref().map(|gate| gate.forward(simd, &y)).transpose()?;
         let hidden = match &gate {
             Some(gate) => activation::silu_times_forward(simd, gate, &up),
             None => activation::forward(simd, self.activation, &up),
         };
-        let out = self.down.onto(x, &hidden)?;
+        let out = self.down.onto(simd, x, &hidden)?;
         if self.keeps {
             // An operation runs once; should it run again, the first figures are the same.
             let _ = self.kept.set(Kept { y, up, gate, hidden });

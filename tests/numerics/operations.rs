@@ -68,7 +68,7 @@ pub(crate) fn check(what: &str, vars: &[Var], (fused, plain): Forms<'_>) {
 #[test]
 fn projections() {
     for simd in Simd::levels() {
-        for (rows, n_in, n_out) in [(1, 3, 2), (4, 16, 33), (5, 16, 33), (130, 40, 70), (70, 40, 130)] {
+        for (rows, n_in, n_out) in [(1, 3, 2), (4, 16, 33), (24, 16, 33), (25, 16, 33), (130, 40, 70), (70, 40, 130)] {
             let vars = [var("x", &[2, rows, n_in]), var("w", &[n_out, n_in]), var("b", &[n_out])];
             let product = |t: &[Tensor]| t[0].reshape((2 * rows, n_in)).unwrap().matmul(&t[1].t().unwrap()).unwrap();
             let shape = (2, rows, n_out);
@@ -167,22 +167,30 @@ fn projections_to_heads_and_from_them() {
 
 #[test]
 fn a_feed_forward_sublayer() {
+    // Few rows and many are multiplied in different ways.
+    for n in [7, 30] {
+        feed_forward_of(n);
+    }
+}
+
+/// Of 2n rows.
+fn feed_forward_of(n: usize) {
     let simd = Simd::detect();
     let (d, hidden) = (10, 18);
     let names = ["x", "gain", "norm_bias", "up", "up_bias", "down", "down_bias", "gate", "gate_bias"];
     let shapes: [&[usize]; 9] =
-        [&[2, 7, d], &[d], &[d], &[hidden, d], &[hidden], &[d, hidden], &[d], &[hidden, d], &[hidden]];
+        [&[2, n, d], &[d], &[d], &[hidden, d], &[hidden], &[d, hidden], &[d], &[hidden, d], &[hidden]];
     let vars: Vec<Var> = names.iter().zip(shapes).map(|(name, shape)| var(name, shape)).collect();
     let project = |x: &Tensor, w: &Tensor, b: &Tensor| x.matmul(&w.t().unwrap()).unwrap().broadcast_add(b).unwrap();
     let plain = |t: &[Tensor], act: &dyn Fn(&Tensor) -> Tensor| {
-        let x = t[0].reshape((14, d)).unwrap();
+        let x = t[0].reshape((2 * n, d)).unwrap();
         let centred = x.broadcast_sub(&x.mean_keepdim(1).unwrap()).unwrap();
         let root = (centred.sqr().unwrap().mean_keepdim(1).unwrap() + 1e-5).unwrap().sqrt().unwrap();
         let y = centred.broadcast_div(&root).unwrap().broadcast_mul(&t[1]).unwrap().broadcast_add(&t[2]).unwrap();
         let up = project(&y, &t[3], &t[4]);
         let gated = t.get(7).map(|w| project(&y, w, &t[8]).silu().unwrap());
         let middle = gated.map_or_else(|| act(&up), |gate| (gate * &up).unwrap());
-        (x + project(&middle, &t[5], &t[6])).unwrap().reshape((2, 7, d)).unwrap()
+        (x + project(&middle, &t[5], &t[6])).unwrap().reshape((2, n, d)).unwrap()
     };
     let fused = |t: &[Tensor], activation| {
         let of = FeedForward {
@@ -208,7 +216,7 @@ fn a_feed_forward_sublayer() {
         activation: Activation::Relu,
     };
     // RMS norm, no bias anywhere.
-    let (x, w) = (t[0].reshape((14, d)).unwrap(), |i: usize| t[i].t().unwrap());
+    let (x, w) = (t[0].reshape((2 * n, d)).unwrap(), |i: usize| t[i].t().unwrap());
     let root = (x.sqr().unwrap().mean_keepdim(1).unwrap() + 1e-5).unwrap().sqrt().unwrap();
     let y = x.broadcast_div(&root).unwrap().broadcast_mul(t[1]).unwrap();
     let middle = (y.matmul(&w(7)).unwrap().silu().unwrap() * y.matmul(&w(3)).unwrap()).unwrap();
