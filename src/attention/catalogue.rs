@@ -139,6 +139,7 @@ pub fn resolve(spec: &VariantSpec, request: ResolveRequest) -> Result<Resolved, 
     let own_dim = given(FEATURE_DIM);
     let asked = match own_dim {
         Some(text) => Some(positive(text).ok_or_else(|| format!("'{spec}': feature_dim '{text}' is not a size"))?),
+        None if request.feature_dim == Some(0) => return Err(format!("'{spec}': feature_dim '0' is not a size")),
         None => request.feature_dim,
     };
     let feature_dim = (entry.feature_dim)(&resolved, request.head_dim, asked)?;

@@ -224,6 +224,9 @@ mod tests {
         assert!(refused("rfa", "all").contains("must be even"));
         assert!(refused("t2r", "1,2").contains("no layer 2"));
         assert!(refused("t2r:merged=true", "all").contains("nothing merges"));
+        let (to, layers) = ("performer".parse().unwrap(), "all".parse().unwrap());
+        let empty = Conversion { to, feature_dim: Some(0), cross_feature_dim: None, layers };
+        assert!(empty.apply(&setup(2)).unwrap_err().contains("feature_dim '0' is not a size"));
         for bad in ["", "0%", "101%", "5-3", "a", "1,,2", "-1", "99999999999999999999"] {
             assert!(bad.parse::<LayerChoice>().is_err(), "{bad}");
         }

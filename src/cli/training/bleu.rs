@@ -79,7 +79,7 @@ fn translated(model: &Path, lines: &[String], search: SearchArgs) -> Answer<(Vec
     let (mut all, mut tokens) = (vec![String::new(); lines.len()], 0);
     for batch in order.chunks(search.batch) {
         let some: Vec<String> = batch.iter().map(|i| lines[*i].clone()).collect();
-        let (translations, generated) = engine.translate(&some)?;
+        let (translations, generated) = engine.translate(&some, |i| batch[i] + 1)?;
         tokens += generated;
         batch.iter().zip(translations).for_each(|(i, text)| all[*i] = text);
     }

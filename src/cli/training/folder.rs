@@ -42,7 +42,10 @@ impl Folder {
         let name = self.root.display();
         let there = stages.iter().any(|stage| self.has(stage));
         match (there, resume) {
-            (false, true) => Err(anyhow::anyhow!("{name} has no training to go on with; leave out --resume").into()),
+            (false, true) => Err(anyhow::anyhow!(
+                "{name} has no training to go on with, or one that ended before its first state was written; leave out --resume, and give --force where the folder is there"
+            )
+            .into()),
             (true, false) if !force => Err(anyhow::anyhow!(
                 "{name} has been trained; --resume goes on with that, --force begins anew from the weights that are there"
             )

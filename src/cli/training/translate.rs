@@ -39,10 +39,11 @@ pub(in crate::cli) fn translate(args: &TranslateArgs, talk: Talk) -> Answer<Endi
     let begun = Instant::now();
     let (mut tokens, mut sentences) = (0, 0);
     for lines in lines.chunks(args.search.batch.max(1)) {
+        let before = sentences;
         if stop::asked() {
             return Ok(Ending::Interrupted);
         }
-        let (translations, generated) = engine.translate(lines)?;
+        let (translations, generated) = engine.translate(lines, |i| before + i + 1)?;
         tokens += generated;
         sentences += lines.len();
         for line in translations {
@@ -84,8 +85,13 @@ impl Engine {
         Ok(Self { model, marks: marks(&tokenizer)?, tokenizer, args })
     }
 
-    /// Translations of lines, and how many tokens they have. An empty line stays empty.
-    pub(in crate::cli) fn translate(&self, lines: &[String]) -> Answer<(Vec<String>, usize)> {
+    /// Translations of lines, and how many tokens they have. An empty line stays empty. `number` is what the i-th of them
+    /// is called in an error: its line in the file, from 1.
+    pub(in crate::cli) fn translate(
+        &self,
+        lines: &[String],
+        number: impl Fn(usize) -> usize,
+    ) -> Answer<(Vec<String>, usize)> {
         let known = self.model.decoder.setup().max_len;
         let mut sources = Vec::with_capacity(lines.len());
         for (i, line) in lines.iter().enumerate() {
@@ -93,8 +99,8 @@ impl Engine {
             if ids.len() >= known {
                 let (n, head) = (ids.len() + 1, line.chars().take(40).collect::<String>());
                 return Err(anyhow::anyhow!(
-                    "sentence {} of the batch has {n} tokens, and the model knows {known} positions: '{head}…'",
-                    i + 1
+                    "line {} of the sentences has {n} tokens, and the model knows {known} positions: '{head}…'",
+                    number(i)
                 )
                 .into());
             }
