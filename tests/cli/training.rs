@@ -118,6 +118,12 @@ fn an_encoder_decoder_is_trained_translates_and_is_scored() {
         assert_eq!(stdout(&assert).lines().nth(1), Some(""));
         assert!(stderr(&assert).contains("3 sentences") && stderr(&assert).contains("tokens/s"));
     }
+    // A sentence too long is named by its line in the file, whichever batch it is in.
+    fs::write(dir.path().join("long.txt"), format!("w1\nw2\n{}\nw4\n", "w3 ".repeat(40))).expect("written");
+    for command in [&["translate", "mt"][..], &["eval", "mt", "--target", "long.txt"]] {
+        let text = stderr(&t2r(dir.path(), &[command, &["--source", "long.txt", "--batch", "1"]].concat()).code(1));
+        assert!(text.contains("line 3 of the sentences has"), "{text}");
+    }
     let eval = ["eval", "mt", "--source", "a.txt", "--target", "b.txt", "--format", "json"];
     assert!(stdout(&t2r(dir.path(), &eval).code(0)).contains("\"signature\": \"nrefs:1|case:mixed|eff:no|tok:13a"));
     let text = stderr(&t2r(dir.path(), &["finetune", "mt", "--text", "a.txt", "-q"]).code(2));
