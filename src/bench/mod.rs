@@ -46,6 +46,7 @@ impl Bench {
     /// to end, whatever it lacks.
     #[must_use]
     pub fn new(device: Device, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
+        crate::kernels::gemm::make_room();
         let (clock, cache_bytes) = (Box::new(MonotonicClock::default()), costs::last_level_cache());
         Self { device, checkpoint: None, dump, stop, rest: Box::new(|| {}), clock, cache_bytes }
     }

@@ -232,6 +232,11 @@ pub fn threads() -> usize {
     barrier_pool().n_workers() + 1
 }
 
+/// Runs something once on every thread of the pool, the caller's among them. Not for use within a loop of this module.
+pub(super) fn on_every_thread(run: impl Fn() + Sync) {
+    barrier_pool().execute(|_| run());
+}
+
 /// Some neighbouring columns of a row-major matrix, for one thread to write.
 pub(super) struct Columns<'a> {
     /// The first row's first number of these columns.
