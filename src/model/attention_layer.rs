@@ -66,7 +66,8 @@ impl AttentionLayer {
         // What the variant does not read cannot learn.
         let reads = reads_inputs(&variant.spec);
         let (norm, mut q, mut k, v) = if reads { read(params) } else { params.untrained(read) }?;
-        let out = Projection::new(params, &name("out"), n_heads * head_dim, d_model, conventions.out_bias)?;
+        let widths = (n_heads * head_dim, d_model);
+        let out = Projection::onto_residual(params, &name("out"), widths, conventions.out_bias, shape.n_layers)?;
         let gated = attention::map_of(&variant.spec.name).is_some_and(|map| map.gated);
         let gate = gated.then(|| gate(params, &name("gate"), d_model, n_kv_heads)).transpose()?;
         let attention = if is_merged(&variant.spec) {

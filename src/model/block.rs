@@ -32,7 +32,8 @@ impl Block {
         let name = |part: &str| format!("{prefix}.{part}");
         let ffn_norm = NormLayer::new(params, &name("ffn_norm"), shape.norm, conventions.norm_epsilon, shape.d_model)?;
         let widths = (shape.d_model, shape.ffn_dim);
-        let ffn = FeedForward::new(params, &name("ffn"), shape.activation, widths, conventions.ffn_bias)?;
+        let ffn =
+            FeedForward::new(params, &name("ffn"), shape.activation, widths, conventions.ffn_bias, shape.n_layers)?;
         Ok(Self { attention, cross, ffn_norm, ffn })
     }
 

@@ -39,8 +39,8 @@ impl Decoder {
     pub fn new(setup: &Setup, params: &mut Params) -> Result<Self> {
         setup.check()?;
         let ModelShape { d_model, vocab_size, norm, positions, tied_output, .. } = setup.shape;
-        let embedding =
-            params.get("embedding", (vocab_size, d_model), Init::Normal(0.02f64.max(1.0 / d_model as f64)))?;
+        // Tied to the output it gives logits of unit variance.
+        let embedding = params.get("embedding", (vocab_size, d_model), Init::Normal(1.0 / (d_model as f64).sqrt()))?;
         let positions = match positions {
             Positions::Learned => Some(params.get("positions", (setup.max_len, d_model), Init::Normal(0.02))?),
             Positions::Sinusoidal => Some(sinusoidal_table(setup.max_len, d_model, params.dtype(), params.device())?),

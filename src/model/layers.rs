@@ -29,7 +29,26 @@ impl Projection {
     /// # Errors
     /// If the parameters cannot be made.
     pub fn new(params: &mut Params, name: &str, n_in: usize, n_out: usize, bias: bool) -> Result<Self> {
-        let deviation = Init::Normal(1.0 / (n_in as f64).sqrt());
+        Self::of_gain(params, name, (n_in, n_out), bias, 1.0)
+    }
+
+    /// What a sub-layer adds to the residual stream of a model of `n_blocks`: drawn with deviation 1/(2 n_blocks √in). The two
+    /// sub-layers of every block together then start no larger than one would, and do not drown the tokens' embeddings.
+    ///
+    /// # Errors
+    /// As [`Projection::new`].
+    pub fn onto_residual(
+        params: &mut Params,
+        name: &str,
+        widths: (usize, usize),
+        bias: bool,
+        n_blocks: usize,
+    ) -> Result<Self> {
+        Self::of_gain(params, name, widths, bias, 0.5 / n_blocks as f64)
+    }
+
+    fn of_gain(params: &mut Params, name: &str, (n_in, n_out): (usize, usize), bias: bool, gain: f64) -> Result<Self> {
+        let deviation = Init::Normal(gain / (n_in as f64).sqrt());
         let weight = params.get(&format!("{name}.weight"), (n_out, n_in), deviation)?;
         let bias = if bias { Some(params.get(&format!("{name}.bias"), n_out, Init::Constant(0.0))?) } else { None };
         Ok(Self { weight, bias })
@@ -153,7 +172,7 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// Parameters of `width` → `hidden` → `width`.
+    /// Parameters of `width` → `hidden` → `width`, in a model of `n_blocks`.
     ///
     /// # Errors
     /// If the parameters cannot be made.
@@ -163,10 +182,16 @@ impl FeedForward {
         activation: Activation,
         (width, hidden): (usize, usize),
         bias: bool,
+        n_blocks: usize,
     ) -> Result<Self> {
-        let mut make = |part: &str, n_in, n_out| Projection::new(params, &format!("{name}.{part}"), n_in, n_out, bias);
-        let gate = if activation == Activation::Swiglu { Some(make("gate", width, hidden)?) } else { None };
-        Ok(Self { activation, gate, up: make("up", width, hidden)?, down: make("down", hidden, width)? })
+        let name = |part: &str| format!("{name}.{part}");
+        let gate = match activation {
+            Activation::Swiglu => Some(Projection::new(params, &name("gate"), width, hidden, bias)?),
+            Activation::Relu | Activation::Gelu => None,
+        };
+        let up = Projection::new(params, &name("up"), width, hidden, bias)?;
+        let down = Projection::onto_residual(params, &name("down"), (hidden, width), bias, n_blocks)?;
+        Ok(Self { activation, gate, up, down })
     }
 
     /// Same shape as `x`.
