@@ -61,7 +61,7 @@ pub fn variants() -> Vec<VariantInfo> {
     all.extend(feature_map::REGISTRY.iter().map(|entry| info(entry.name, entry.summary, listed(entry.params))));
     all.extend(feature_map::REGISTRY.iter().filter(|entry| !entry.gated).map(|entry| {
         let summary = format!("hybrid: softmax over the last w tokens, {} over all before them", entry.name);
-        // The window's share of a hybrid's denominator is positive already.
+        // A hybrid shares its denominator with the window, and bounds it by itself.
         let of_map = listed(entry.params).into_iter().filter(|(key, _)| ![MERGED, DENOMINATOR].contains(key));
         info(&format!("{HYBRID}{}", entry.name), &summary, [window.clone()].into_iter().chain(of_map).collect())
     }));
@@ -130,7 +130,10 @@ pub fn resolve(spec: &VariantSpec, request: ResolveRequest) -> Result<Resolved, 
     for (key, values) in &info.params {
         let value =
             given(key).map_or_else(|| Ok(default(key, values, request)), |text| check(spec, key, text, request))?;
-        resolved.params.push(((*key).to_owned(), value.to_owned()));
+        // Rows from before there was a choice do not name the default, and are of the same variant.
+        if *key != DENOMINATOR || Some(&value) != values.first() {
+            resolved.params.push(((*key).to_owned(), value.to_owned()));
+        }
     }
     if looks_back_only(spec) && !request.causal {
         return Err(format!("{} attention is causal: it has no bidirectional or cross form", spec.name));

@@ -24,6 +24,7 @@ pub use gpu::{GpuFacts, facts, memory_in_use};
 use crate::{
     attention::{Heads, Resolved},
     checkpoint::Checkpoint,
+    kernels::gemm,
     measure::{Clock, Ended, MonotonicClock, Sampled},
     spec::{Cell, Workload, without_backtrace},
     stats,
@@ -39,6 +40,8 @@ pub struct Bench {
     rest: Box<dyn Fn()>,
     clock: Box<dyn Clock>,
     cache_bytes: u64,
+    /// Whether the product library's room has been made, which starts the pool of threads: not before something is measured.
+    has_room: bool,
 }
 
 impl Bench {
@@ -46,9 +49,8 @@ impl Bench {
     /// to end, whatever it lacks.
     #[must_use]
     pub fn new(device: Device, dump: Option<PathBuf>, stop: Box<dyn Fn() -> bool>) -> Self {
-        crate::kernels::gemm::make_room();
         let (clock, cache_bytes) = (Box::new(MonotonicClock::default()), costs::last_level_cache());
-        Self { device, checkpoint: None, dump, stop, rest: Box::new(|| {}), clock, cache_bytes }
+        Self { device, checkpoint: None, dump, stop, rest: Box::new(|| {}), clock, cache_bytes, has_room: false }
     }
 
     /// With the weights of this checkpoint under cells that name one.
@@ -95,6 +97,9 @@ impl Executor for Bench {
 
     fn visit(&mut self, unit: &[&Cell], request: &VisitRequest) -> Result<Vec<Measured>, VisitError> {
         let Some(cell) = unit.first() else { return Ok(Vec::new()) };
+        if !std::mem::replace(&mut self.has_room, true) {
+            gemm::make_room();
+        }
         let visit = Visiting {
             device: &self.device,
             checkpoint: self.checkpoint_of(cell),

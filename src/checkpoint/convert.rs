@@ -102,6 +102,7 @@ impl Conversion {
         let head_dim = setup.heads.head_dim;
         let request = ResolveRequest { head_dim, feature_dim: self.feature_dim, can_merge: false, causal: true };
         let own = resolve(&self.to, request)?;
+        must_be("--feature-dim", self.feature_dim, &own)?;
         let cross = if setup.has_encoder() { Some(self.across(request)?) } else { None };
         let mut setup = setup.unmerged();
         for (i, layer) in setup.layers.iter_mut().enumerate() {
@@ -119,7 +120,21 @@ impl Conversion {
             spec.params.retain(|(key, _)| !key.is_empty() && key != "feature_dim");
         }
         let feature_dim = self.cross_feature_dim.or(request.feature_dim);
-        resolve(&spec, ResolveRequest { feature_dim, causal: false, ..request })
+        let cross = resolve(&spec, ResolveRequest { feature_dim, causal: false, ..request })?;
+        must_be("--cross-feature-dim", self.cross_feature_dim, &cross)?;
+        Ok(cross)
+    }
+}
+
+/// Refuses a length of φ that was asked for and is not the variant's: its map leaves none free, or it has no map.
+fn must_be(option: &str, asked: Option<usize>, variant: &Resolved) -> Result<(), String> {
+    let name = &variant.spec.name;
+    match (asked, variant.feature_dim) {
+        (Some(asked), Some(m)) if asked != m => {
+            Err(format!("{option} {asked}: {name} has {m} features here; leave the option out"))
+        }
+        (Some(asked), None) => Err(format!("{option} {asked}: {name} has no feature map; leave the option out")),
+        _ => Ok(()),
     }
 }
 
@@ -182,8 +197,9 @@ mod tests {
     }
 
     fn converted(to: &str, layers: &str, n_layers: usize) -> Setup {
-        let (to, layers) = (to.parse().unwrap(), layers.parse().unwrap());
-        Conversion { to, feature_dim: Some(4), cross_feature_dim: None, layers }.apply(&setup(n_layers)).unwrap()
+        let (to, layers): (VariantSpec, _) = (to.parse().unwrap(), layers.parse().unwrap());
+        let feature_dim = (to.name == "t2r").then_some(4);
+        Conversion { to, feature_dim, cross_feature_dim: None, layers }.apply(&setup(n_layers)).unwrap()
     }
 
     fn swapped(setup: &Setup) -> Vec<usize> {
@@ -222,6 +238,9 @@ mod tests {
         };
         assert!(refused("t3r", "all").contains("did you mean 't2r'?"));
         assert!(refused("rfa", "all").contains("must be even"));
+        assert!(refused("elu", "all").contains("elu has 8 features"), "{}", refused("elu", "all"));
+        assert!(refused("t2r:4", "all").contains("t2r has 4 features"));
+        assert!(refused("window:64", "all").contains("window has no feature map"));
         assert!(refused("t2r", "1,2").contains("no layer 2"));
         assert!(refused("t2r:merged=true", "all").contains("nothing merges"));
         let (to, layers) = ("performer".parse().unwrap(), "all".parse().unwrap());

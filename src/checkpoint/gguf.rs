@@ -25,6 +25,15 @@ use crate::{
     spec::{Activation, ModelShape, Norm, Positions, without_backtrace},
 };
 
+/// What the tensor library says of a file it cannot read, for people.
+fn damage(e: &candle_core::Error) -> String {
+    let said = e.to_string();
+    match without_backtrace(&said) {
+        "failed to fill whole buffer" => "the file ends too early".to_owned(),
+        said => said.to_owned(),
+    }
+}
+
 /// An opened file.
 pub(super) struct Gguf {
     pub(super) file: PathBuf,
@@ -36,9 +45,7 @@ impl Gguf {
     pub(super) fn open(file: &Path) -> Result<Self> {
         let mut reader = BufReader::new(File::open(file).map_err(|e| CheckpointError::unreadable(file, e))?);
         let damaged = |message: String| CheckpointError::invalid(file, format!("no GGUF file, or damaged: {message}"));
-        let content = unpanicked(|| Content::read(&mut reader))
-            .map_err(damaged)?
-            .map_err(|e| damaged(without_backtrace(&e.to_string()).to_owned()))?;
+        let content = unpanicked(|| Content::read(&mut reader)).map_err(damaged)?.map_err(|e| damaged(damage(&e)))?;
         Ok(Self { file: file.to_owned(), content })
     }
 
@@ -52,7 +59,7 @@ impl Gguf {
         let mut reader = File::open(&self.file).map_err(|e| CheckpointError::unreadable(&self.file, e))?;
         let damaged = |message: String| CheckpointError::invalid(&self.file, format!("tensor '{name}': {message}"));
         let values = unpanicked(|| self.content.tensor(&mut reader, name, &Device::Cpu)?.dequantize(&Device::Cpu));
-        values.map_err(damaged)?.map_err(|e| damaged(without_backtrace(&e.to_string()).to_owned()))
+        values.map_err(damaged)?.map_err(|e| damaged(damage(&e)))
     }
 
     fn value(&self, key: &str) -> Option<&Value> {

@@ -8,7 +8,7 @@ use super::{add_scaled, dot, softmax::row};
 pub enum Normalizer {
     /// `den + ε`, for features that are never negative.
     AddEpsilon(f64),
-    /// `max(den, ε)`, for features that are never negative.
+    /// `max(den, ε)`: for features that are never negative, or with an ε so large that it hardly matters where den is.
     ClampMin(f64),
     /// `sign(den) · max(|den|, ε)` with sign(0) = +, for features of either sign.
     SignedClamp(f64),

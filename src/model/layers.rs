@@ -32,8 +32,8 @@ impl Projection {
         Self::of_gain(params, name, (n_in, n_out), bias, 1.0)
     }
 
-    /// What a sub-layer adds to the residual stream of a model of `n_blocks`: drawn with deviation 1/(2 n_blocks √in). The two
-    /// sub-layers of every block together then start no larger than one would, and do not drown the tokens' embeddings.
+    /// What a sub-layer adds to the residual stream of a model of `n_blocks`: drawn with deviation 1/(2 n_blocks √in). The
+    /// 2 n_blocks sub-layers of a decoder together then start no larger than one would, and do not drown the tokens' embeddings.
     ///
     /// # Errors
     /// As [`Projection::new`].

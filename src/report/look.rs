@@ -51,7 +51,8 @@ impl Look {
         let place = places.position(|name| name == base).unwrap_or(MARKERS.len());
         let shift = 5 * usize::from(is_hybrid) + nth;
         Self {
-            hue: place % HUES.len(),
+            // The others share the rest.
+            hue: if place < first.len() { place } else { first.len() + place % (HUES.len() - first.len()) },
             marker: MARKERS[(place + shift) % MARKERS.len()],
             dash: DASHES[(usize::from(place > 3) + usize::from(is_hybrid) + nth) % DASHES.len()],
         }
@@ -86,6 +87,10 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a != b), "{a:?}");
         }
+        // The four keep theirs for themselves and their hybrids.
+        let others =
+            variants().into_iter().filter(|v| !["softmax", "elu", "rfa", "t2r"].iter().any(|f| v.name.ends_with(f)));
+        assert!(others.map(|v| Look::of(&v.name, 0)).all(|look| look.hue > 3));
         let plain = variants().into_iter().filter(|v| !v.name.contains('+'));
         let markers: Vec<char> = plain.map(|v| Look::of(&v.name, 0).marker).collect();
         assert_eq!(markers.iter().collect::<HashSet<_>>().len(), markers.len(), "{markers:?}");

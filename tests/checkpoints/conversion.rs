@@ -5,6 +5,7 @@ use t2r::{
     checkpoint::{Checkpoint, Conversion, LayerChoice},
     model::{Decoder, Setup},
     params::Params,
+    spec::VariantSpec,
 };
 
 use crate::{FAMILIES, decoder, distance, fixture, logits, open};
@@ -13,8 +14,9 @@ const IDS: [u32; 9] = [3, 17, 200, 41, 5, 5, 250, 99, 7];
 
 fn swap(checkpoint: &Checkpoint, to: &str, layers: &str) -> Setup {
     let layers: LayerChoice = layers.parse().unwrap();
-    let to = to.parse().unwrap();
-    Conversion { to, feature_dim: Some(6), cross_feature_dim: None, layers }.apply(checkpoint.setup()).unwrap()
+    let to: VariantSpec = to.parse().unwrap();
+    let feature_dim = ["t2r", "rfa", "rfa-gate", "performer"].contains(&to.name.as_str()).then_some(6);
+    Conversion { to, feature_dim, cross_feature_dim: None, layers }.apply(checkpoint.setup()).unwrap()
 }
 
 fn built(checkpoint: &Checkpoint, setup: &Setup) -> (Decoder, Params) {

@@ -59,7 +59,10 @@ fn a_file_that_is_cut_short_is_said_to_be() {
     assert!(longer.contains("model.safetensors: truncated: expected"), "{longer}");
     let cut = after("gguf", "tiny.gguf", |bytes| bytes.truncate(bytes.len() - 900));
     assert!(cut.contains("tiny.gguf: tensor '") && cut.contains("remaining"), "{cut}");
-    assert!(after("gguf", "tiny.gguf", |bytes| bytes.truncate(2000)).contains("tiny.gguf: no GGUF file, or damaged"));
+    for (length, why) in [(3, "the file ends too early"), (10, "the file ends too early"), (2000, "")] {
+        let cut = after("gguf", "tiny.gguf", |bytes| bytes.truncate(length));
+        assert!(cut.contains(&format!("tiny.gguf: no GGUF file, or damaged: {why}")), "{length}: {cut}");
+    }
     assert!(after("gpt2", "config.json", |bytes| bytes.truncate(30)).contains("config.json: not JSON"));
     assert!(after("gpt2", "tokenizer.json", |bytes| bytes.truncate(500)).contains("tokenizer.json: not a tokenizer"));
 }

@@ -120,10 +120,15 @@ fn an_encoder_decoder_is_trained_translates_and_is_scored() {
     }
     // A sentence too long is named by its line in the file, whichever batch it is in.
     fs::write(dir.path().join("long.txt"), format!("w1\nw2\n{}\nw4\n", "w3 ".repeat(40))).expect("written");
-    for command in [&["translate", "mt"][..], &["eval", "mt", "--target", "long.txt"]] {
-        let text = stderr(&t2r(dir.path(), &[command, &["--source", "long.txt", "--batch", "1"]].concat()).code(1));
-        assert!(text.contains("line 3 of the sentences has"), "{text}");
-    }
+    let assert =
+        t2r(dir.path(), &["eval", "mt", "--target", "long.txt", "--source", "long.txt", "--batch", "1"]).code(1);
+    assert!(stderr(&assert).contains("line 3 of the sentences: it has"), "{}", stderr(&assert));
+    // A translation goes on, with an empty line in its place.
+    let assert = t2r(dir.path(), &["translate", "mt", "--source", "long.txt", "--batch", "1"]).code(1);
+    let text = stderr(&assert);
+    assert!(text.contains("line 3 is left empty: it has") && text.contains("1 of 4 sentences"), "{text}");
+    assert_eq!(stdout(&assert).lines().count(), 4, "{}", stdout(&assert));
+    assert_eq!(stdout(&assert).lines().nth(2), Some(""));
     let eval = ["eval", "mt", "--source", "a.txt", "--target", "b.txt", "--format", "json"];
     assert!(stdout(&t2r(dir.path(), &eval).code(0)).contains("\"signature\": \"nrefs:1|case:mixed|eff:no|tok:13a"));
     let text = stderr(&t2r(dir.path(), &["finetune", "mt", "--text", "a.txt", "-q"]).code(2));
@@ -149,7 +154,7 @@ fn texts_that_teach_nothing_are_refused_with_the_reason() {
         assert_ne!(assert.get_output().status.code(), Some(0));
         stderr(&assert)
     };
-    assert!(with(&["--text", "empty.txt"]).contains("no vocabulary of 300"));
+    assert!(with(&["--text", "empty.txt"]).contains("no text to learn in empty.txt"));
     assert!(with(&["--text", "latin.txt"]).contains("latin.txt is not UTF-8: line 1"));
     assert!(with(&["--text", "none.txt"]).contains("cannot read none.txt"));
     assert!(with(&["--text", "text.txt", "--seq-len", "100000"]).contains("are needed"));

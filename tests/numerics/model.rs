@@ -187,6 +187,50 @@ fn every_parameter_of_a_trainable_model_gets_a_gradient() {
     }
 }
 
+/// Root of the mean square of each parameter against the formula it is drawn by. Of n numbers it scatters by 1/√(2n): at most
+/// 2 % here, and 6 % is allowed.
+#[test]
+fn a_new_model_starts_with_embeddings_of_unit_logits_and_small_sub_layers() {
+    let heads = Heads { n_heads: 4, n_kv_heads: 2, head_dim: 12 };
+    let request = ResolveRequest { head_dim: heads.head_dim, feature_dim: None, can_merge: false, causal: true };
+    let (d_model, ffn_dim) = (64, 160);
+    for n_layers in [1, 3] {
+        let shape = ModelShape {
+            n_layers,
+            d_model,
+            ffn_dim,
+            vocab_size: 100,
+            norm: Norm::LayerNorm,
+            positions: Positions::Learned,
+            activation: Activation::Swiglu,
+            tied_output: true,
+        };
+        let softmax = resolve(&VariantSpec::new("softmax"), request).unwrap();
+        let setup = Setup::uniform(shape, heads, softmax, None, 100);
+        let mut params = Params::frozen(&Device::Cpu, DType::F32, 5);
+        Decoder::new(&setup, &mut params).unwrap();
+        let root = |n: usize| (n as f64).sqrt();
+        let share = 1.0 / (2 * n_layers) as f64;
+        let expected = [
+            ("embedding", 1.0 / root(d_model)),
+            ("positions", 0.02),
+            ("q.weight", 1.0 / root(d_model)),
+            ("v.weight", 1.0 / root(d_model)),
+            ("out.weight", share / root(48)),
+            ("ffn.gate.weight", 1.0 / root(d_model)),
+            ("ffn.up.weight", 1.0 / root(d_model)),
+            ("ffn.down.weight", share / root(ffn_dim)),
+        ];
+        for (i, (part, deviation)) in (0..n_layers).flat_map(|i| expected.map(|e| (i, e))) {
+            let name = if part.contains('.') { format!("blocks.{i}.{part}") } else { part.to_owned() };
+            let values = flat(params.tensors().get(&name).unwrap_or_else(|| panic!("no {name}")));
+            let mean_square = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / values.len() as f64;
+            let ratio = mean_square.sqrt() / deviation;
+            assert!((ratio - 1.0).abs() < 0.06, "{name} of {n_layers} layers: {ratio} times what it should be");
+        }
+    }
+}
+
 #[test]
 fn a_session_refuses_a_wrong_batch_and_a_position_beyond_the_model() {
     let setup = setup(&VariantSpec::new("elu"), Norm::LayerNorm, Positions::Learned, Activation::Gelu, true).unwrap();

@@ -1,6 +1,7 @@
 //! BLEU of translations: of a file, or of what a model makes of another.
 
 use std::{
+    cmp::Reverse,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -73,13 +74,15 @@ pub(in crate::cli) fn score(model: Option<&Path>, args: &BleuArgs, format: Forma
 /// Translations of lines, in their order, and how many tokens they have.
 fn translated(model: &Path, lines: &[String], search: SearchArgs) -> Answer<(Vec<String>, usize)> {
     let engine = Engine::open(model, search)?;
-    // Sentences of about one length together, which need the least padding.
+    // Sentences of about one length together, which need the least padding; the longest first, because one of them may be too
+    // long.
     let mut order: Vec<usize> = (0..lines.len()).collect();
-    order.sort_by_key(|i| lines[*i].len());
+    order.sort_by_key(|i| Reverse(lines[*i].len()));
     let (mut all, mut tokens) = (vec![String::new(); lines.len()], 0);
     for batch in order.chunks(search.batch) {
         let some: Vec<String> = batch.iter().map(|i| lines[*i].clone()).collect();
-        let (translations, generated) = engine.translate(&some, |i| batch[i] + 1)?;
+        let too_long = |i: usize, why| Err(anyhow::anyhow!("line {} of the sentences: {why}", batch[i] + 1).into());
+        let (translations, generated) = engine.translate(&some, too_long)?;
         tokens += generated;
         batch.iter().zip(translations).for_each(|(i, text)| all[*i] = text);
     }

@@ -65,10 +65,12 @@ impl Raw {
             }
             _ => {
                 let text = read_all(&args.text)?;
+                not_empty("learn", &args.text, &text)?;
                 let (learned, held_out) = match args.validation.is_empty() {
                     true => split_text(&text, args.validation_share),
                     false => (text, read_all(&args.validation)?),
                 };
+                not_empty("judge by", &args.validation, &held_out)?;
                 Ok(Self::Text { learned, held_out })
             }
         }
@@ -145,6 +147,13 @@ fn outlook(learned: String, held_out: &[Batch]) -> anyhow::Result<String> {
 
 fn read_all(files: &[PathBuf]) -> Result<String, TextError> {
     files.iter().map(|file| read_text(file)).collect()
+}
+
+/// Refuses files that nothing is in; there may be none.
+fn not_empty(to: &str, files: &[PathBuf], text: &str) -> anyhow::Result<()> {
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    anyhow::ensure!(files.is_empty() || !text.trim().is_empty(), "there is no text to {to} in {}", names.join(", "));
+    Ok(())
 }
 
 /// The last part of a text is held out.

@@ -37,13 +37,18 @@ pub(in crate::cli) fn translate(args: &TranslateArgs, talk: Talk) -> Answer<Endi
     stop::listen()?;
     let mut out = io::stdout().lock();
     let begun = Instant::now();
-    let (mut tokens, mut sentences) = (0, 0);
+    let (mut tokens, mut sentences, mut left_out) = (0, 0, 0);
     for lines in lines.chunks(args.search.batch.max(1)) {
         let before = sentences;
         if stop::asked() {
             return Ok(Ending::Interrupted);
         }
-        let (translations, generated) = engine.translate(lines, |i| before + i + 1)?;
+        // One that is too long leaves its line empty, so that the others are not lost and lines stay aligned.
+        let (translations, generated) = engine.translate(lines, |i, why| {
+            say(&format!("line {} is left empty: {why}", before + i + 1));
+            left_out += 1;
+            Ok(())
+        })?;
         tokens += generated;
         sentences += lines.len();
         for line in translations {
@@ -62,7 +67,12 @@ pub(in crate::cli) fn translate(args: &TranslateArgs, talk: Talk) -> Answer<Endi
             state(256),
         ));
     }
-    Ok(Ending::Done)
+    match left_out {
+        0 => Ok(Ending::Done),
+        n => {
+            Err(anyhow::anyhow!("{n} of {sentences} sentences were too long and are not translated; split them").into())
+        }
+    }
 }
 
 /// A model and how it searches.
@@ -85,25 +95,23 @@ impl Engine {
         Ok(Self { model, marks: marks(&tokenizer)?, tokenizer, args })
     }
 
-    /// Translations of lines, and how many tokens they have. An empty line stays empty. `number` is what the i-th of them
-    /// is called in an error: its line in the file, from 1.
+    /// Translations of lines, and how many tokens they have. An empty line stays empty. `too_long` is told which of them has
+    /// more tokens than the model knows, and may end it all; else that line is empty too.
     pub(in crate::cli) fn translate(
         &self,
         lines: &[String],
-        number: impl Fn(usize) -> usize,
+        mut too_long: impl FnMut(usize, String) -> Answer<()>,
     ) -> Answer<(Vec<String>, usize)> {
         let known = self.model.decoder.setup().max_len;
-        let mut sources = Vec::with_capacity(lines.len());
+        let (mut sources, mut is_empty) = (Vec::with_capacity(lines.len()), Vec::with_capacity(lines.len()));
         for (i, line) in lines.iter().enumerate() {
             let mut ids = self.tokenizer.encode(line)?;
             if ids.len() >= known {
                 let (n, head) = (ids.len() + 1, line.chars().take(40).collect::<String>());
-                return Err(anyhow::anyhow!(
-                    "line {} of the sentences has {n} tokens, and the model knows {known} positions: '{head}…'",
-                    number(i)
-                )
-                .into());
+                too_long(i, format!("it has {n} tokens, and the model knows {known} positions: '{head}…'"))?;
+                ids.clear();
             }
+            is_empty.push(ids.is_empty());
             ids.push(self.marks.end);
             sources.push(ids);
         }
@@ -117,8 +125,8 @@ impl Engine {
         };
         let found = search_all(&self.model, &sources, &search, Kernels::Fused(Simd::detect()))?;
         let tokens = found.targets.iter().map(|target| target.len() + 1).sum();
-        let texts = found.targets.iter().zip(lines).map(|(target, line)| -> Answer<String> {
-            match line.is_empty() {
+        let texts = found.targets.iter().zip(is_empty).map(|(target, is_empty)| -> Answer<String> {
+            match is_empty {
                 true => Ok(String::new()),
                 false => Ok(self.tokenizer.decode(target)?.replace(['\n', '\r'], " ")),
             }
