@@ -59,7 +59,7 @@ pub(super) fn qkv(inputs: &Inputs, cell: &Cell, device: &Device) -> Result<Qkv> 
 
 /// One decode step at context depth `seq_len`, again and again at that depth.
 pub(super) fn attention(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
-    let watch = Watch::start(visit.device);
+    let watch = Watch::start(visit.device, visit.request.first);
     let (layer, _params) = build(cell, visit.device)?;
     let stepper = layer.stepper_by(kernels(cell))?;
     let token = inputs(cell, cell.batch_size, 1, stepper.as_ref(), "token");
@@ -123,7 +123,7 @@ pub(super) fn whole(layer: &dyn Attention, cell: &Cell, qkv: &Qkv, mask: &Mask) 
 
 /// The layer over a whole sequence.
 pub(super) fn forward(cell: &Cell, cache_bytes: u64, visit: &Visiting<'_>) -> Result<Measured> {
-    let watch = Watch::start(visit.device);
+    let watch = Watch::start(visit.device, visit.request.first);
     let (layer, _params) = build(cell, visit.device)?;
     let stepper = layer.stepper()?;
     let one = qkv(&inputs(cell, cell.batch_size, cell.seq_len, stepper.as_ref(), "sequence"), cell, visit.device)?;

@@ -12,21 +12,30 @@ use crate::{
 pub(super) struct Watch {
     device: Device,
     live_before: Option<u64>,
+    /// Whether the resident set holds nothing that others freed.
+    sees_rss: bool,
     rss_peak: Option<u64>,
 }
 
 impl Watch {
-    pub(super) fn start(device: &Device) -> Self {
-        // What cells before this one freed is not this one's.
-        give_back_freed_memory();
+    /// On a cell's `first` visit the resident set counts, and what cells before it freed goes back to the system. Later ones
+    /// take what is kept: a page that goes back and is asked for again costs more than what is done with it.
+    pub(super) fn start(device: &Device, first: bool) -> Self {
+        if first {
+            give_back_freed_memory();
+        }
         reset_peak();
         gpu::reset_peak(device);
-        Self { device: device.clone(), live_before: live_bytes(), rss_peak: rss_bytes() }
+        let mut watch = Self { device: device.clone(), live_before: live_bytes(), sees_rss: first, rss_peak: None };
+        watch.look();
+        watch
     }
 
     /// Looks at the resident set; called between samples, outside of the timing.
     pub(super) fn look(&mut self) {
-        self.rss_peak = self.rss_peak.max(rss_bytes());
+        if self.sees_rss {
+            self.rss_peak = self.rss_peak.max(rss_bytes());
+        }
     }
 
     pub(super) fn reading(mut self, state_bytes: Option<u64>) -> MemoryReading {

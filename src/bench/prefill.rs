@@ -25,7 +25,7 @@ const STEPS_AFTER: usize = 2;
 /// Time to the first token: the prompt, the logits of its last position, the choice of a token. Each call is a sample and
 /// starts from nothing; model, session and prompt are made before.
 pub(super) fn prefill(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
-    let mut watch = Watch::start(visit.device);
+    let mut watch = Watch::start(visit.device, visit.request.first);
     let n = cell.seq_len;
     let model = model(cell, n, visit)?;
     let state_bytes = state_bytes(&model, cell.batch_size, n)?;

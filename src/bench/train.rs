@@ -35,7 +35,7 @@ const BENT: f64 = 1e-3;
 /// One step after another on one batch of random tokens. Model, optimiser and batch are made before; the loss is read back in
 /// every step, as training does.
 pub(super) fn train(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
-    let mut watch = Watch::start(visit.device);
+    let mut watch = Watch::start(visit.device, visit.request.first);
     let n = cell.seq_len;
     let setup = setup(cell, n, visit.checkpoint)?;
     let params = Params::trainable(visit.device, tensor_dtype(cell.dtype), cell.seed);

@@ -27,7 +27,7 @@ const CHECKED_SOURCE: usize = 12;
 /// One generation over encoded sources. A token is a sample, and the figure is the time per token of the whole
 /// generation; encoding is only in the time from end to end.
 pub(super) fn translate(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
-    let mut watch = Watch::start(visit.device);
+    let mut watch = Watch::start(visit.device, visit.request.first);
     let (n, source_len) = (cell.seq_len, cell.source_len());
     let setup = setup(cell, n.max(source_len), visit.checkpoint)?;
     let params = Params::frozen(visit.device, tensor_dtype(cell.dtype), cell.seed);

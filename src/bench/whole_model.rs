@@ -111,7 +111,7 @@ pub(super) fn random_ids(cell: &Cell, n: usize) -> Vec<u32> {
 
 /// `n_gen` greedy tokens from context depth `seq_len`, each a sample of its own.
 pub(super) fn decode(cell: &Cell, visit: &Visiting<'_>) -> Result<Measured> {
-    let mut watch = Watch::start(visit.device);
+    let mut watch = Watch::start(visit.device, visit.request.first);
     let (depth, n_gen) = (cell.seq_len, cell.n_gen.unwrap_or(1));
     let capacity = depth + n_gen;
     let model = model(cell, capacity, visit)?;
@@ -200,7 +200,7 @@ pub(super) fn warm_up(
 
 /// One generation as long as the unit's longest cell, read off at every cell's length. The prompt is not timed.
 pub(super) fn generate(unit: &[&Cell], visit: &Visiting<'_>) -> Result<Vec<Measured>> {
-    let mut watch = Watch::start(visit.device);
+    let mut watch = Watch::start(visit.device, visit.request.first);
     let Some(cell) = unit.last() else { return Ok(Vec::new()) };
     let (longest, prompt) = (cell.seq_len, cell.n_prompt.unwrap_or(1));
     let model = model(cell, longest + prompt, visit)?;

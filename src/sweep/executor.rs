@@ -61,7 +61,7 @@ pub struct MemoryReading {
     pub state_bytes: Option<u64>,
     /// Peak of live allocated bytes during the visit, above what was live before it.
     pub alloc_peak_bytes: Option<u64>,
-    /// Peak resident set of the process, sampled between samples.
+    /// Peak resident set of the process, sampled between samples of the cell's first visit.
     pub rss_peak_bytes: Option<u64>,
     /// Peak device memory in use.
     pub device_peak_bytes: Option<u64>,
