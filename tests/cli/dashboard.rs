@@ -39,6 +39,8 @@ fn a_sweep_is_set_up_run_looked_at_exported_and_left() {
     session.send("3");
     session.wait_for("Cells 1/4");
     session.resize(70, 22);
+    // Only at this width is the title cut there.
+    session.wait_for("on cpu, 1 …");
     session.send("6");
     session.wait_for("Machine and build");
     session.send("2w\x15out.csv\r");
